@@ -1,0 +1,301 @@
+//! The agent's configuration: read once, at start, from flags, the environment and a YAML file.
+//!
+//! A flag beats its environment variable, that beats the file, that beats the default. `pleopod config view` prints
+//! every key with its value and where it came from.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+#[cfg(test)]
+mod tests;
+
+/// The node agent of Pleopod.
+#[derive(Debug, Parser)]
+#[command(name = "pleopod-agent", version, about)]
+pub struct Cli {
+    /// YAML file with any of the options below as keys.
+    #[arg(long, env = "PLEOPOD_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Every option, once: flag, environment variable and file key in one definition.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Options {
+    /// Name of this node's Node object [default: the host name].
+    #[arg(long, env = "PLEOPOD_NODE_NAME")]
+    pub node_name: Option<String>,
+    /// kubeconfig of the API server [default: the service account of the pod].
+    #[arg(long, env = "PLEOPOD_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of the cluster, part of every security identity [default: default].
+    #[arg(long, env = "PLEOPOD_CLUSTER_NAME")]
+    pub cluster_name: Option<String>,
+    /// Directory of the agent's sockets [default: /run/pleopod].
+    #[arg(long, env = "PLEOPOD_RUN_DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Directory of the address leases, which must survive a restart [default: /var/lib/pleopod].
+    #[arg(long, env = "PLEOPOD_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Where bpffs is, or is to be mounted [default: /sys/fs/bpf].
+    #[arg(long, env = "PLEOPOD_BPFFS")]
+    pub bpffs: Option<PathBuf>,
+    /// cgroup2 directory whose processes get Services [default: the root of cgroup2, mounted if it is not].
+    #[arg(long, env = "PLEOPOD_CGROUP_ROOT")]
+    pub cgroup_root: Option<PathBuf>,
+    /// Interfaces to the other nodes, comma separated [default: those that hold the node's addresses].
+    #[arg(long, env = "PLEOPOD_UPLINKS", value_delimiter = ',')]
+    #[serde(default)]
+    pub uplinks: Vec<String>,
+    /// MTU of pods [default: the smallest of the uplinks].
+    #[arg(long, env = "PLEOPOD_MTU")]
+    pub mtu: Option<u32>,
+    /// How packets travel between nodes; `native` is the one there is.
+    #[arg(long, env = "PLEOPOD_ROUTING")]
+    pub routing: Option<String>,
+    /// Whether pods reach the outside with the node's address [default: true].
+    #[arg(long, env = "PLEOPOD_MASQUERADE")]
+    pub masquerade: Option<bool>,
+    /// Prefixes that pods reach with their own address [default: the pod CIDRs of all nodes].
+    #[arg(long, env = "PLEOPOD_NATIVE_ROUTING_CIDRS", value_delimiter = ',')]
+    #[serde(default)]
+    pub native_routing_cidrs: Vec<IpNet>,
+    /// Seconds a freed address rests before it is given again [default: 30].
+    #[arg(long, env = "PLEOPOD_IPAM_GRACE")]
+    pub ipam_grace: Option<u64>,
+    /// Flow events kept in memory for `pleopod observe` [default: 4096].
+    #[arg(long, env = "PLEOPOD_FLOW_RING")]
+    pub flow_ring: Option<usize>,
+    /// Seconds between two flow events of a connection on which nothing changes; 0 for every packet [default: 5].
+    #[arg(long, env = "PLEOPOD_FLOW_INTERVAL")]
+    pub flow_interval: Option<u32>,
+    /// Whether packets make flow events at all [default: true].
+    #[arg(long, env = "PLEOPOD_FLOWS")]
+    pub flows: Option<bool>,
+    /// Whether socket translations make flow events [default: true].
+    #[arg(long, env = "PLEOPOD_SOCK_EVENTS")]
+    pub sock_events: Option<bool>,
+    /// Connections the conntrack map holds [default: 262144].
+    #[arg(long, env = "PLEOPOD_CT_ENTRIES")]
+    pub ct_entries: Option<u32>,
+    /// Address of /healthz, /readyz and /metrics [default: 127.0.0.1:9962].
+    #[arg(long, env = "PLEOPOD_HEALTH_ADDRESS")]
+    pub health_address: Option<SocketAddr>,
+    /// `text` or `json` [default: text].
+    #[arg(long, env = "PLEOPOD_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Filter of the log, for example `info` or `info,pleopod_apply=debug` [default: info].
+    #[arg(long, env = "PLEOPOD_LOG")]
+    pub log: Option<String>,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The configuration, complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node_name: String,
+    pub kubeconfig: Option<PathBuf>,
+    pub cluster_name: String,
+    pub run_dir: PathBuf,
+    pub state_dir: PathBuf,
+    pub bpffs: PathBuf,
+    pub cgroup_root: Option<PathBuf>,
+    pub uplinks: Vec<String>,
+    pub mtu: Option<u32>,
+    pub masquerade: bool,
+    pub native_routing_cidrs: Vec<IpNet>,
+    pub ipam_grace: Duration,
+    pub flow_ring: usize,
+    pub flow_interval: u32,
+    pub flows: bool,
+    pub sock_events: bool,
+    pub ct_entries: u32,
+    pub health_address: SocketAddr,
+    pub log_format: LogFormat,
+    pub log: String,
+    /// Every key with its value and where it came from, for `pleopod config view`.
+    pub items: Vec<Item>,
+}
+
+/// One row of `pleopod config view`.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub key: &'static str,
+    pub value: String,
+    pub source: &'static str,
+    pub description: String,
+}
+
+/// Looks a key up in flags or environment first, then the file, then the default, and notes which it was.
+struct Resolver<'a> {
+    matches: &'a clap::ArgMatches,
+    items: Vec<Item>,
+}
+
+impl Resolver<'_> {
+    fn pick<T: std::fmt::Debug>(
+        &mut self,
+        key: &'static str,
+        given: Option<T>,
+        file: Option<T>,
+        default: T,
+        show: impl Fn(&T) -> String,
+    ) -> T {
+        let source = match (self.matches.value_source(&key.replace('-', "_")), &given, &file) {
+            (Some(clap::parser::ValueSource::EnvVariable), Some(_), _) => "environment",
+            (_, Some(_), _) => "flag",
+            (_, None, Some(_)) => "file",
+            _ => "default",
+        };
+        let value = given.or(file).unwrap_or(default);
+        let description = <Cli as clap::CommandFactory>::command()
+            .get_arguments()
+            .find(|a| a.get_long() == Some(key))
+            .and_then(|a| a.get_help().map(ToString::to_string))
+            .unwrap_or_default();
+        self.items.push(Item { key, value: show(&value), source, description });
+        value
+    }
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads flags, environment and file of this process.
+    pub fn load() -> anyhow::Result<Self> {
+        let matches = <Cli as clap::CommandFactory>::command().get_matches();
+        Self::from_matches(&matches)
+    }
+
+    fn from_matches(matches: &clap::ArgMatches) -> anyhow::Result<Self> {
+        let cli = <Cli as clap::FromArgMatches>::from_arg_matches(matches)?;
+        let file = match &cli.config {
+            Some(path) => read_file(path)?,
+            None => Options::default(),
+        };
+        Self::resolve(matches, cli.options, file)
+    }
+
+    fn resolve(matches: &clap::ArgMatches, given: Options, file: Options) -> anyhow::Result<Self> {
+        let mut r = Resolver { matches, items: Vec::new() };
+        let list = |v: Vec<_>| if v.is_empty() { None } else { Some(v) };
+        let nets = |v: Vec<_>| if v.is_empty() { None } else { Some(v) };
+        let path = |p: &PathBuf| p.display().to_string();
+        let auto_path = |p: &Option<PathBuf>| p.as_ref().map_or("auto".into(), |p| p.display().to_string());
+        let text = String::clone;
+        let routing = r.pick("routing", given.routing, file.routing, "native".into(), text);
+        let config = Self {
+            node_name: r.pick("node-name", given.node_name, file.node_name, host_name(), text),
+            kubeconfig: r.pick("kubeconfig", given.kubeconfig.map(Some), file.kubeconfig.map(Some), None, |p| {
+                p.as_ref().map_or("in-cluster".into(), |p| p.display().to_string())
+            }),
+            cluster_name: r.pick("cluster-name", given.cluster_name, file.cluster_name, "default".into(), text),
+            run_dir: r.pick("run-dir", given.run_dir, file.run_dir, "/run/pleopod".into(), path),
+            state_dir: r.pick("state-dir", given.state_dir, file.state_dir, "/var/lib/pleopod".into(), path),
+            bpffs: r.pick("bpffs", given.bpffs, file.bpffs, "/sys/fs/bpf".into(), path),
+            cgroup_root: r.pick(
+                "cgroup-root",
+                given.cgroup_root.map(Some),
+                file.cgroup_root.map(Some),
+                None,
+                auto_path,
+            ),
+            uplinks: r.pick("uplinks", list(given.uplinks), list(file.uplinks), Vec::new(), |v| {
+                if v.is_empty() { "auto".into() } else { v.join(",") }
+            }),
+            mtu: r.pick("mtu", given.mtu.map(Some), file.mtu.map(Some), None, |m| {
+                m.map_or("auto".into(), |m| m.to_string())
+            }),
+            masquerade: r.pick("masquerade", given.masquerade, file.masquerade, true, bool::to_string),
+            native_routing_cidrs: r.pick(
+                "native-routing-cidrs",
+                nets(given.native_routing_cidrs),
+                nets(file.native_routing_cidrs),
+                Vec::new(),
+                |v: &Vec<IpNet>| {
+                    if v.is_empty() { "auto".into() } else { v.iter().map(ToString::to_string).collect::<Vec<_>>().join(",") }
+                },
+            ),
+            ipam_grace: Duration::from_secs(r.pick("ipam-grace", given.ipam_grace, file.ipam_grace, 30, u64::to_string)),
+            flow_ring: r.pick("flow-ring", given.flow_ring, file.flow_ring, 4096, usize::to_string),
+            flow_interval: r.pick("flow-interval", given.flow_interval, file.flow_interval, 5, u32::to_string),
+            flows: r.pick("flows", given.flows, file.flows, true, bool::to_string),
+            sock_events: r.pick("sock-events", given.sock_events, file.sock_events, true, bool::to_string),
+            ct_entries: r.pick("ct-entries", given.ct_entries, file.ct_entries, 262_144, u32::to_string),
+            health_address: r.pick(
+                "health-address",
+                given.health_address,
+                file.health_address,
+                SocketAddr::from(([127, 0, 0, 1], 9962)),
+                SocketAddr::to_string,
+            ),
+            log_format: r.pick("log-format", given.log_format, file.log_format, LogFormat::Text, |f| match f {
+                LogFormat::Text => "text".into(),
+                LogFormat::Json => "json".into(),
+            }),
+            log: r.pick("log", given.log, file.log, "info".into(), text),
+            items: Vec::new(),
+        };
+        config.check(&routing)?;
+        r.items.sort_by_key(|i| i.key);
+        Ok(Self { items: r.items, ..config })
+    }
+
+    fn check(&self, routing: &str) -> anyhow::Result<()> {
+        if self.node_name.is_empty() {
+            bail!("config: node-name is empty; set it to the name of this node's Node object");
+        }
+        if routing != "native" {
+            bail!("config: routing is {routing:?}; the only mode of this version is \"native\"");
+        }
+        if let Some(mtu) = self.mtu
+            && !(1280..=65_535).contains(&mtu)
+        {
+            bail!("config: mtu is {mtu}; give 1280 to 65535, or leave it out to follow the uplink");
+        }
+        if !(1..=1 << 22).contains(&self.flow_ring) {
+            bail!("config: flow-ring is {}; give 1 to 4194304 events", self.flow_ring);
+        }
+        if !(1024..=1 << 24).contains(&self.ct_entries) {
+            bail!("config: ct-entries is {}; give 1024 to 16777216", self.ct_entries);
+        }
+        for (key, path) in [("run-dir", &self.run_dir), ("state-dir", &self.state_dir), ("bpffs", &self.bpffs)] {
+            if !path.is_absolute() {
+                bail!("config: {key} is {}; give an absolute path", path.display());
+            }
+        }
+        if let Some(name) = self.uplinks.iter().find(|n| n.is_empty() || n.len() > 15) {
+            bail!("config: uplinks has {name:?}, which is no interface name (1 to 15 bytes)");
+        }
+        Ok(())
+    }
+}
+
+/// Reads the configuration file.
+fn read_file(path: &Path) -> anyhow::Result<Options> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("config: reading {}", path.display()))?;
+    if text.trim().is_empty() {
+        return Ok(Options::default());
+    }
+    serde_saphyr::from_str(&text).with_context(|| format!("config: {} is not valid", path.display()))
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
