@@ -1,0 +1,229 @@
+//! The table of maps, so that a pinned map is checked before it is used again: a map of another size would be memory unsafety.
+
+use crate::{ct, endpoint, frag, ipcache, lb, metrics, nat, node};
+
+/// Kind of a map, with the kernel's `enum bpf_map_type` numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum MapKind {
+    /// BPF_MAP_TYPE_HASH.
+    Hash = 1,
+    /// BPF_MAP_TYPE_ARRAY.
+    Array = 2,
+    /// BPF_MAP_TYPE_PERCPU_ARRAY.
+    PerCpuArray = 6,
+    /// BPF_MAP_TYPE_LRU_HASH.
+    LruHash = 9,
+    /// BPF_MAP_TYPE_LPM_TRIE.
+    LpmTrie = 11,
+    /// BPF_MAP_TYPE_RINGBUF.
+    RingBuf = 27,
+}
+
+/// What a map must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// Name in the object, in the kernel and of the pin.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value (of one CPU's value for per-CPU maps).
+    pub value_size: u32,
+    /// Entries when nobody says otherwise; bytes for the ring buffer.
+    pub max_entries: u32,
+    /// `map_flags`.
+    pub flags: u32,
+    /// What it is for, as `pleopod map list` says it.
+    pub about: &'static str,
+}
+
+/// BPF_F_NO_PREALLOC.
+pub const NO_PREALLOC: u32 = 1;
+
+/// Default number of entries of each map.
+pub mod size {
+    /// `pleo_endpoints`.
+    pub const ENDPOINTS: usize = 4096;
+    /// `pleo_netns`.
+    pub const NETNS: usize = 4096;
+    /// `pleo_ipcache`.
+    pub const IPCACHE: usize = 65536;
+    /// `pleo_ipc_lpm`.
+    pub const IPC_LPM: usize = 16384;
+    /// `pleo_lb_fe`.
+    pub const LB_FE: usize = 65536;
+    /// `pleo_lb_slot`.
+    pub const LB_SLOT: usize = 262144;
+    /// `pleo_lb_rev`.
+    pub const LB_REV: usize = 65536;
+    /// `pleo_ct`.
+    pub const CT: usize = 131072;
+    /// `pleo_nat`.
+    pub const NAT: usize = 65536;
+    /// `pleo_frag`.
+    pub const FRAG: usize = 4096;
+    /// `pleo_events`, bytes.
+    pub const EVENTS: usize = 4 * 1024 * 1024;
+}
+
+macro_rules! spec {
+    ($id:ident, $name:literal, $kind:ident, $key:ty, $value:ty, $max:expr, $flags:expr, $about:literal) => {
+        #[doc = $about]
+        pub const $id: MapSpec = MapSpec {
+            name: $name,
+            kind: MapKind::$kind,
+            key_size: size_of::<$key>() as u32,
+            value_size: size_of::<$value>() as u32,
+            max_entries: $max as u32,
+            flags: $flags,
+            about: $about,
+        };
+    };
+}
+
+spec!(
+    ENDPOINTS,
+    "pleo_endpoints",
+    Hash,
+    endpoint::EndpointKey,
+    endpoint::EndpointValue,
+    size::ENDPOINTS,
+    NO_PREALLOC,
+    "Addresses that live on this node"
+);
+spec!(
+    NETNS,
+    "pleo_netns",
+    Hash,
+    endpoint::NetnsKey,
+    endpoint::NetnsValue,
+    size::NETNS,
+    NO_PREALLOC,
+    "Network namespaces of the endpoints"
+);
+spec!(
+    IPCACHE,
+    "pleo_ipcache",
+    Hash,
+    ipcache::IpcacheKey,
+    ipcache::IpcacheValue,
+    size::IPCACHE,
+    NO_PREALLOC,
+    "Identity of single addresses"
+);
+spec!(
+    IPC_LPM,
+    "pleo_ipc_lpm",
+    LpmTrie,
+    ipcache::IpcacheLpmKey,
+    ipcache::IpcacheValue,
+    size::IPC_LPM,
+    NO_PREALLOC,
+    "Identity of prefixes"
+);
+spec!(
+    LB_FE,
+    "pleo_lb_fe",
+    Hash,
+    lb::LbFrontendKey,
+    lb::LbFrontendValue,
+    size::LB_FE,
+    NO_PREALLOC,
+    "Service frontends"
+);
+spec!(
+    LB_SLOT,
+    "pleo_lb_slot",
+    Hash,
+    lb::LbSlotKey,
+    lb::LbBackend,
+    size::LB_SLOT,
+    NO_PREALLOC,
+    "Backends of services"
+);
+spec!(
+    LB_REV,
+    "pleo_lb_rev",
+    LruHash,
+    lb::LbReverseKey,
+    lb::LbReverseValue,
+    size::LB_REV,
+    0,
+    "Sockets that talk to a backend of a service"
+);
+spec!(CT, "pleo_ct", LruHash, ct::CtKey, ct::CtValue, size::CT, 0, "Connections");
+spec!(
+    NAT,
+    "pleo_nat",
+    LruHash,
+    nat::NatKey,
+    nat::NatValue,
+    size::NAT,
+    0,
+    "Translations of masqueraded connections"
+);
+spec!(
+    FRAG,
+    "pleo_frag",
+    LruHash,
+    frag::FragKey,
+    frag::FragValue,
+    size::FRAG,
+    0,
+    "Ports of fragmented datagrams"
+);
+spec!(
+    METRICS,
+    "pleo_metrics",
+    PerCpuArray,
+    u32,
+    metrics::MetricValue,
+    metrics::METRICS_LEN,
+    0,
+    "Packets and bytes by reason and direction"
+);
+spec!(NODE, "pleo_node", Array, u32, node::NodeValue, 1, 0, "Facts about the node");
+
+/// Events of the programs.
+pub const EVENTS: MapSpec = MapSpec {
+    name: "pleo_events",
+    kind: MapKind::RingBuf,
+    key_size: 0,
+    value_size: 0,
+    max_entries: size::EVENTS as u32,
+    flags: 0,
+    about: "Flow and socket events",
+};
+
+/// Every map of the object.
+pub const ALL: &[MapSpec] =
+    &[ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_SLOT, LB_REV, CT, NAT, FRAG, METRICS, NODE, EVENTS];
+
+/// Kind of a program: where it is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProgramKind {
+    /// BPF_PROG_TYPE_SCHED_CLS, for tcx links.
+    Tc,
+    /// BPF_PROG_TYPE_CGROUP_SOCK_ADDR, for cgroup links.
+    SockAddr,
+}
+
+/// Every program of the object by function name.
+pub const PROGRAMS: &[(&str, ProgramKind)] = &[
+    ("from_pod", ProgramKind::Tc),
+    ("to_pod", ProgramKind::Tc),
+    ("from_uplink", ProgramKind::Tc),
+    ("to_uplink", ProgramKind::Tc),
+    ("from_host", ProgramKind::Tc),
+    ("to_host", ProgramKind::Tc),
+    ("sock_connect4", ProgramKind::SockAddr),
+    ("sock_connect6", ProgramKind::SockAddr),
+    ("sock_sendmsg4", ProgramKind::SockAddr),
+    ("sock_sendmsg6", ProgramKind::SockAddr),
+    ("sock_recvmsg4", ProgramKind::SockAddr),
+    ("sock_recvmsg6", ProgramKind::SockAddr),
+    ("sock_getpeer4", ProgramKind::SockAddr),
+    ("sock_getpeer6", ProgramKind::SockAddr),
+];
