@@ -1,1 +1,2 @@
-//! (to be written)
+//! Packet decisions as plain functions.
+#![no_std]

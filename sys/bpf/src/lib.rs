@@ -1,1 +1,3 @@
-//! (to be written)
+//! The thin layer over bpf(2).
+
+pub mod object;

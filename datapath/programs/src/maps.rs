@@ -1,0 +1,49 @@
+//! The maps, under the names and shapes of `pleopod_abi::maps`. Rust names are the kernel's names, so that a reader of
+//! `bpftool map` finds them here.
+#![allow(non_upper_case_globals)]
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use pleopod_abi::{
+    Addr16,
+    ct::{CtKey, CtValue},
+    endpoint::{EndpointKey, EndpointValue, NetnsKey, NetnsValue},
+    frag::{FragKey, FragValue},
+    ipcache::{IpcacheKey, IpcacheValue},
+    lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbReverseKey, LbReverseValue, LbSlotKey},
+    maps::{NO_PREALLOC, size},
+    metrics::{METRICS_LEN, MetricValue},
+    nat::{NatKey, NatValue},
+    node::NodeValue,
+};
+
+const LAZY: usize = NO_PREALLOC as usize;
+
+#[btf_map]
+pub static pleo_endpoints: HashMap<EndpointKey, EndpointValue, { size::ENDPOINTS }, LAZY> = HashMap::new();
+#[btf_map]
+pub static pleo_netns: HashMap<NetnsKey, NetnsValue, { size::NETNS }, LAZY> = HashMap::new();
+#[btf_map]
+pub static pleo_ipcache: HashMap<IpcacheKey, IpcacheValue, { size::IPCACHE }, LAZY> = HashMap::new();
+#[btf_map]
+pub static pleo_ipc_lpm: LpmTrie<Addr16, IpcacheValue, { size::IPC_LPM }> = LpmTrie::new();
+#[btf_map]
+pub static pleo_lb_fe: HashMap<LbFrontendKey, LbFrontendValue, { size::LB_FE }, LAZY> = HashMap::new();
+#[btf_map]
+pub static pleo_lb_slot: HashMap<LbSlotKey, LbBackend, { size::LB_SLOT }, LAZY> = HashMap::new();
+#[btf_map]
+pub static pleo_lb_rev: LruHashMap<LbReverseKey, LbReverseValue, { size::LB_REV }> = LruHashMap::new();
+#[btf_map]
+pub static pleo_ct: LruHashMap<CtKey, CtValue, { size::CT }> = LruHashMap::new();
+#[btf_map]
+pub static pleo_nat: LruHashMap<NatKey, NatValue, { size::NAT }> = LruHashMap::new();
+#[btf_map]
+pub static pleo_frag: LruHashMap<FragKey, FragValue, { size::FRAG }> = LruHashMap::new();
+#[btf_map]
+pub static pleo_metrics: PerCpuArray<MetricValue, { METRICS_LEN as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static pleo_node: Array<NodeValue, 1> = Array::new();
+#[btf_map]
+pub static pleo_events: RingBuf<(), { size::EVENTS }> = RingBuf::new();
