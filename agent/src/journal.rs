@@ -1,0 +1,118 @@
+//! The lease journal's file: written whole before an answer leaves, read once at start.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use ipnet::IpNet;
+use pleopod_ipam::{Config, Ipam};
+
+/// Where the leases of this node are kept.
+#[derive(Clone, Debug)]
+pub struct JournalFile {
+    path: PathBuf,
+}
+
+/// What reading the journal gave.
+#[derive(Debug)]
+pub enum Restored {
+    /// No file: a node that never had a pod, or one that rebooted with a clean state directory.
+    Nothing,
+    /// The leases as they were.
+    Leases(Ipam),
+    /// The file is there and can't be used; it was put aside at the path, with the reason.
+    Damaged { reason: String, aside: PathBuf },
+}
+
+// === impl JournalFile ===
+
+impl JournalFile {
+    /// The journal in `state_dir`, which is made when missing (mode 0700).
+    pub fn open(state_dir: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state_dir)
+            .with_context(|| format!("state: making {}", state_dir.display()))?;
+        Ok(Self { path: state_dir.join("leases.json") })
+    }
+
+    /// Writes all leases: temporary file, then rename, so that a reader sees the old ones or the new ones.
+    ///
+    /// Not synced to disk: a process that dies loses nothing, and a machine that dies loses its pods with it.
+    pub fn save(&self, ipam: &Ipam) -> anyhow::Result<()> {
+        let temporary = self.path.with_extension("tmp");
+        let write = || -> std::io::Result<()> {
+            let mut file =
+                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&ipam.journal())?;
+            fs::rename(&temporary, &self.path)
+        };
+        write().with_context(|| format!("state: writing {}", self.path.display()))
+    }
+
+    /// Reads the leases. A damaged file is put aside, never written over: it may be the only record there is.
+    pub fn load(&self, config: Config, cidrs: &[IpNet]) -> anyhow::Result<Restored> {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Restored::Nothing),
+            Err(e) => return Err(e).with_context(|| format!("state: reading {}", self.path.display())),
+        };
+        match Ipam::restore(&bytes, config, cidrs) {
+            Ok(ipam) => Ok(Restored::Leases(ipam)),
+            Err(e) => {
+                let aside = self.path.with_extension("damaged.json");
+                fs::rename(&self.path, &aside)
+                    .with_context(|| format!("state: putting {} aside", self.path.display()))?;
+                Ok(Restored::Damaged { reason: e.to_string(), aside })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use pleopod_ipam::{Attachment, Timestamp};
+    use pleopod_model::ObjectName;
+
+    use super::*;
+
+    fn cidrs() -> Vec<IpNet> {
+        vec!["172.16.0.0/24".parse().expect("a prefix")]
+    }
+
+    #[test]
+    fn leases_come_back_as_they_were_and_the_file_is_for_root_only() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = JournalFile::open(&dir.path().join("state")).expect("open");
+        assert!(matches!(file.load(Config::default(), &cidrs()), Ok(Restored::Nothing)));
+        let mut ipam = Ipam::new(Config::default(), &cidrs());
+        let attachment = Attachment::new("c0ffee", "eth0");
+        let pod = ObjectName::new("default", "netpod");
+        let address = ipam.lease(&attachment, pod, "u1", Timestamp(1)).expect("a lease").addresses.clone();
+        file.save(&ipam).expect("save");
+        let mode = fs::metadata(&file.path).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let Ok(Restored::Leases(back)) = file.load(Config::default(), &cidrs()) else { panic!("not restored") };
+        let lease = back.get(&attachment).expect("the lease");
+        assert_eq!((lease.addresses.clone(), lease.restored), (address, true));
+    }
+
+    #[test]
+    fn a_damaged_file_is_put_aside_and_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = JournalFile::open(dir.path()).expect("open");
+        fs::write(&file.path, b"{\"format\":\"pleopod-leases\"").expect("write");
+        let Ok(Restored::Damaged { aside, reason }) = file.load(Config::default(), &cidrs()) else {
+            panic!("taken for good")
+        };
+        assert!(reason.contains("damaged"), "{reason}");
+        assert_eq!(fs::read(aside).expect("kept"), b"{\"format\":\"pleopod-leases\"");
+        assert!(!file.path.exists());
+    }
+}
