@@ -101,6 +101,10 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+    /// Whether `spec.internalTrafficPolicy` is `Local`: only backends of the client's own node.
+    pub internal_local: bool,
+    /// `metadata.creationTimestamp`, seconds since the Unix epoch; the older of two that clash wins.
+    pub created: i64,
 }
 
 /// One port of a Service.
@@ -168,6 +172,8 @@ pub struct ClusterEndpoint {
     pub node: String,
     /// UID of the pod, so that an object left behind by an older pod of the same name can be told.
     pub pod_uid: String,
+    /// `metadata.creationTimestamp`, seconds since the Unix epoch; the older of two that clash wins.
+    pub created: i64,
 }
 
 // === impl Protocol ===
