@@ -1,0 +1,279 @@
+//! Service frontends and the backends they may choose.
+//!
+//! Each Service is planned on its own from its slices, so that a change costs that one Service ([`Services::update`]).
+//! When two Services ask for the same frontend, the older one has it (then the first by name); it goes to the other
+//! when the older one goes.
+//!
+//! Backends, as kube-proxy chooses them: ready ones; when there is none, those that are terminating but still serve.
+//! Terminating ones beside ready ones keep their connections but get no new ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use pleopod_model::desired::{Backend, BackendState, Frontend, FrontendKey};
+use pleopod_model::intent::{EndpointSlice, Intent, Service, ServicePort, ServiceType, SliceEndpoint};
+use pleopod_model::{ObjectName, Problem};
+
+/// Frontends of all Services, kept so that one Service can be replanned alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Services {
+    /// What is in force.
+    frontends: BTreeMap<FrontendKey, Frontend>,
+    /// What each Service asks for, with its age.
+    asked: BTreeMap<ObjectName, Asked>,
+    /// Who asks for a frontend, in the order in which they would get it. Only those asked for more than once.
+    contested: BTreeMap<FrontendKey, BTreeSet<Rank>>,
+    /// Slices of each Service.
+    slices: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// The Service of each slice, to find it again when the slice is gone.
+    service_of: BTreeMap<ObjectName, ObjectName>,
+}
+
+type Rank = (i64, ObjectName);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Asked {
+    created: i64,
+    frontends: BTreeMap<FrontendKey, Frontend>,
+}
+
+// === impl Services ===
+
+impl Services {
+    /// The frontends in force.
+    pub fn frontends(&self) -> &BTreeMap<FrontendKey, Frontend> {
+        &self.frontends
+    }
+
+    /// Frontends that were asked for twice.
+    pub fn problems(&self) -> impl Iterator<Item = Problem> + '_ {
+        self.contested.iter().flat_map(|(key, ranks)| {
+            let winner = ranks.first().map(|(_, name)| name.to_string()).unwrap_or_default();
+            ranks.iter().skip(1).map(move |(_, loser)| {
+                Problem::new(
+                    "Service",
+                    loser.clone(),
+                    "spec.ports",
+                    format!(
+                        "{} {} belongs to the older Service {winner}, which keeps it",
+                        key.protocol, key.address
+                    ),
+                    "give the Service another clusterIP or port",
+                )
+            })
+        })
+    }
+
+    /// Plans all Services anew. `node` is this node's name.
+    pub fn rebuild(&mut self, intent: &Intent, node: &str) {
+        *self = Self::default();
+        for (name, slice) in &intent.endpoint_slices {
+            self.slices.entry(slice.service.clone()).or_default().insert(name.clone());
+            self.service_of.insert(name.clone(), slice.service.clone());
+        }
+        for name in intent.services.keys() {
+            self.replan(intent, node, name, &mut BTreeSet::new());
+        }
+    }
+
+    /// Plans again the Services named in `services` and those whose slices are named in `slices` (changed, added or
+    /// gone, `intent` tells). Returns the frontends that may differ now. Equal to [`Services::rebuild`] by test.
+    pub fn update<'a>(
+        &mut self,
+        intent: &Intent,
+        node: &str,
+        services: impl IntoIterator<Item = &'a ObjectName>,
+        slices: impl IntoIterator<Item = &'a ObjectName>,
+    ) -> BTreeSet<FrontendKey> {
+        let mut todo: BTreeSet<ObjectName> = services.into_iter().cloned().collect();
+        for name in slices {
+            let now = intent.endpoint_slices.get(name).map(|s| &s.service);
+            let before = self.service_of.get(name).cloned();
+            if before.as_ref() != now {
+                if let Some(before) = before {
+                    if let Some(slices) = self.slices.get_mut(&before) {
+                        slices.remove(name);
+                        if slices.is_empty() {
+                            self.slices.remove(&before);
+                        }
+                    }
+                    self.service_of.remove(name);
+                    todo.insert(before);
+                }
+                if let Some(now) = now {
+                    self.slices.entry(now.clone()).or_default().insert(name.clone());
+                    self.service_of.insert(name.clone(), now.clone());
+                }
+            }
+            todo.extend(now.cloned());
+        }
+        let mut touched = BTreeSet::new();
+        for name in &todo {
+            self.replan(intent, node, name, &mut touched);
+        }
+        touched
+    }
+
+    fn replan(
+        &mut self,
+        intent: &Intent,
+        node: &str,
+        name: &ObjectName,
+        touched: &mut BTreeSet<FrontendKey>,
+    ) {
+        let asked = match intent.services.get(name) {
+            Some(service) => {
+                let names = self.slices.get(name);
+                let slices = names.into_iter().flatten().filter_map(|s| intent.endpoint_slices.get(s));
+                let slices: Vec<&EndpointSlice> = slices.collect();
+                Asked { created: service.created, frontends: frontends_of(name, service, &slices, node) }
+            }
+            None => Asked::default(),
+        };
+        let before = self.asked.remove(name).unwrap_or_default();
+        for key in before.frontends.keys() {
+            let stays = asked.frontends.contains_key(key) && asked.created == before.created;
+            if !stays {
+                touched.insert(*key);
+                self.withdraw(key, name);
+            }
+        }
+        let rank = (asked.created, name.clone());
+        for (key, frontend) in &asked.frontends {
+            if before.frontends.get(key) != Some(frontend) || before.created != asked.created {
+                touched.insert(*key);
+                self.claim(*key, frontend, &rank);
+            }
+        }
+        if !asked.frontends.is_empty() {
+            self.asked.insert(name.clone(), asked);
+        }
+    }
+
+    /// Takes `name` out of the running for `key`; the next in line gets it.
+    fn withdraw(&mut self, key: &FrontendKey, name: &ObjectName) {
+        if let Some(ranks) = self.contested.get_mut(key) {
+            ranks.retain(|(_, n)| n != name);
+            let next = ranks.first().cloned();
+            if ranks.len() < 2 {
+                self.contested.remove(key);
+            }
+            let heir = next.and_then(|(_, n)| self.asked.get(&n)).and_then(|a| a.frontends.get(key)).cloned();
+            match heir {
+                Some(frontend) => self.frontends.insert(*key, frontend),
+                None => self.frontends.remove(key),
+            };
+        } else if self.frontends.get(key).is_some_and(|f| f.service == *name) {
+            self.frontends.remove(key);
+        }
+    }
+
+    fn claim(&mut self, key: FrontendKey, frontend: &Frontend, rank: &Rank) {
+        let rival = match self.frontends.get(&key) {
+            Some(holder) if holder.service != rank.1 => {
+                self.asked.get(&holder.service).map(|a| (a.created, holder.service.clone()))
+            }
+            _ => None,
+        };
+        if rival.is_some() || self.contested.contains_key(&key) {
+            let ranks = self.contested.entry(key).or_default();
+            ranks.extend(rival);
+            ranks.insert(rank.clone());
+            if ranks.first() != Some(rank) {
+                return;
+            }
+        }
+        self.frontends.insert(key, frontend.clone());
+    }
+}
+
+/// What one Service asks for.
+pub fn frontends_of(
+    name: &ObjectName,
+    service: &Service,
+    slices: &[&EndpointSlice],
+    node: &str,
+) -> BTreeMap<FrontendKey, Frontend> {
+    let mut frontends = BTreeMap::new();
+    if service.kind == ServiceType::ExternalName {
+        return frontends;
+    }
+    for port in &service.ports {
+        let mut by_family: [Option<Vec<Backend>>; 2] = [None, None];
+        for address in &service.cluster_ips {
+            let key = FrontendKey { address: SocketAddr::new(*address, port.port), protocol: port.protocol };
+            let backends = by_family[usize::from(address.is_ipv6())]
+                .get_or_insert_with(|| backends_of(service, port, slices, *address, node));
+            frontends.entry(key).or_insert_with(|| Frontend {
+                service: name.clone(),
+                port_name: port.name.clone(),
+                kind: ServiceType::ClusterIP,
+                backends: backends.clone(),
+            });
+        }
+    }
+    frontends
+}
+
+/// How well an endpoint serves; the better of two reports of one address counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fitness {
+    Leaving,
+    Ready,
+}
+
+fn fitness(service: &Service, endpoint: &SliceEndpoint) -> Option<Fitness> {
+    if endpoint.ready || service.publish_not_ready {
+        Some(Fitness::Ready)
+    } else if endpoint.terminating && endpoint.serving {
+        Some(Fitness::Leaving)
+    } else {
+        None
+    }
+}
+
+fn backends_of(
+    service: &Service,
+    port: &ServicePort,
+    slices: &[&EndpointSlice],
+    like: IpAddr,
+    node: &str,
+) -> Vec<Backend> {
+    let mut found: BTreeMap<SocketAddr, (Fitness, &SliceEndpoint)> = BTreeMap::new();
+    for slice in slices {
+        let ports = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
+        for slice_port in ports {
+            for endpoint in &slice.endpoints {
+                if service.internal_local && endpoint.node.as_deref() != Some(node) {
+                    continue;
+                }
+                let Some(fitness) = fitness(service, endpoint) else { continue };
+                for address in endpoint.addresses.iter().filter(|a| a.is_ipv4() == like.is_ipv4()) {
+                    let key = SocketAddr::new(*address, slice_port.port);
+                    let better = match found.get(&key) {
+                        // The order of the slices' names decides between equals, so the first stays.
+                        Some((held, _)) => fitness > *held,
+                        None => true,
+                    };
+                    if better {
+                        found.insert(key, (fitness, endpoint));
+                    }
+                }
+            }
+        }
+    }
+    let any_ready = found.values().any(|(fitness, _)| *fitness == Fitness::Ready);
+    found
+        .into_iter()
+        .map(|(address, (fitness, endpoint))| Backend {
+            address,
+            state: if fitness == Fitness::Ready || !any_ready {
+                BackendState::Active
+            } else {
+                BackendState::Terminating
+            },
+            node: endpoint.node.clone(),
+            pod: endpoint.pod.clone(),
+        })
+        .collect()
+}
