@@ -30,6 +30,8 @@ pub mod observer {
     include!(concat!(env!("OUT_DIR"), "/observer.serde.rs"));
 }
 
+pub mod words;
+
 pub use pbjson_types::Timestamp;
 
 #[cfg(test)]

@@ -1,0 +1,162 @@
+//! `pleopod observe`: asks the observers for flows and prints them as Hubble's client does.
+//!
+//! One node is asked, or every node of the lab; then flows are put in order of time, as a relay would.
+
+mod filter;
+mod format;
+mod range;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pleopod_api::observer::GetFlowsResponse;
+use pleopod_api::observer::get_flows_response::ResponseTypes;
+use pleopod_api::observer::observer_client::ObserverClient;
+use tokio::sync::mpsc;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::agent;
+use crate::args;
+use crate::failure::{Failure, Result};
+use crate::place;
+use format::Printer;
+
+/// While following several nodes, how long a flow waits for an older one of another node.
+const REORDER: Duration = Duration::from_millis(200);
+
+/// Prints flows.
+pub async fn run(place: &args::Place, flags: &args::Observe) -> Result<ExitCode> {
+    let request = range::request(flags, filter::whitelist(&flags.filter)?, jiff::Timestamp::now())?;
+    let sources = sources(place, flags).await?;
+    let mut printer = Printer::new(flags);
+    let several = sources.len() > 1;
+    let (sender, mut flows) = mpsc::channel(1024);
+    for (name, mut client) in sources {
+        let (request, sender) = (request.clone(), sender.clone());
+        tokio::spawn(async move {
+            let failed = |status: tonic::Status| Failure::call("observe flows", &name, &status);
+            let mut stream = match client.get_flows(request).await {
+                Ok(answer) => answer.into_inner(),
+                Err(status) => return drop(sender.send(Err(failed(status))).await),
+            };
+            loop {
+                let item = match stream.message().await {
+                    Ok(Some(message)) => Ok(message),
+                    Ok(None) => return,
+                    Err(status) => Err(failed(status)),
+                };
+                let last = item.is_err();
+                if sender.send(item).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+    }
+    drop(sender);
+
+    if flags.follow {
+        follow(&mut flows, &mut printer, several).await?;
+        return Err(Failure::failed(
+            "the observer ended the stream of flows: its agent has stopped or restarted",
+        ));
+    }
+    let mut kept = Vec::new();
+    while let Some(item) = flows.recv().await {
+        let message = item?;
+        if several { kept.push(message) } else { printer.print(&message)? }
+    }
+    kept.sort_by_key(when);
+    for message in range::cut(kept, &request) {
+        printer.print(&message)?;
+    }
+    printer.end()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn follow(
+    flows: &mut mpsc::Receiver<Result<GetFlowsResponse>>,
+    printer: &mut Printer,
+    several: bool,
+) -> Result<()> {
+    if !several {
+        while let Some(item) = flows.recv().await {
+            printer.print(&item?)?;
+            if flows.is_empty() {
+                printer.flush()?;
+            }
+        }
+        return Ok(());
+    }
+    let mut waiting = Vec::new();
+    loop {
+        let deadline = tokio::time::Instant::now() + REORDER;
+        let mut open = true;
+        while let Ok(item) = tokio::time::timeout_at(deadline, flows.recv()).await {
+            match item {
+                Some(message) => waiting.push(message?),
+                None => {
+                    open = false;
+                    break;
+                }
+            }
+        }
+        waiting.sort_by_key(when);
+        for message in waiting.drain(..) {
+            printer.print(&message)?;
+        }
+        printer.flush()?;
+        if !open {
+            return Ok(());
+        }
+    }
+}
+
+fn when(message: &GetFlowsResponse) -> (i64, i32) {
+    message.time.as_ref().map_or((0, 0), |time| (time.seconds, time.nanos))
+}
+
+/// The observers to ask, with a name for messages.
+async fn sources(
+    place: &args::Place,
+    flags: &args::Observe,
+) -> Result<Vec<(String, ObserverClient<Channel>)>> {
+    if let Some(server) = &flags.server {
+        let channel = match server.strip_prefix("unix:") {
+            Some(path) => {
+                agent::channel(path.strip_prefix("//").unwrap_or(path).as_ref(), "observer").await?
+            }
+            None => {
+                let wrong = |error: tonic::transport::Error| {
+                    Failure::failed(format!("cannot reach the observer at {server}: {error}"))
+                };
+                Endpoint::from_shared(format!("http://{server}"))
+                    .map_err(|_| {
+                        Failure::usage(format!("--server {server}: expected HOST:PORT or unix:PATH"))
+                    })?
+                    .connect_timeout(Duration::from_secs(5))
+                    .connect()
+                    .await
+                    .map_err(wrong)?
+            }
+        };
+        return Ok(vec![(server.clone(), client(channel))]);
+    }
+    let mut sources = Vec::new();
+    for found in place::find_all(place)? {
+        let socket = found.hubble();
+        sources.push((socket.display().to_string(), client(agent::channel(&socket, "observer").await?)));
+    }
+    Ok(sources)
+}
+
+fn client(channel: Channel) -> ObserverClient<Channel> {
+    ObserverClient::new(channel).max_decoding_message_size(16 << 20)
+}
+
+/// The flow in a message, if it holds one.
+fn flow_of(message: &GetFlowsResponse) -> Option<&pleopod_api::flow::Flow> {
+    match &message.response_types {
+        Some(ResponseTypes::Flow(flow)) => Some(flow),
+        _ => None,
+    }
+}

@@ -1,0 +1,160 @@
+//! Finds the agent to ask.
+//!
+//! A named socket or node wins. Otherwise it is the agent of this machine, and where there is none, the first node by
+//! name of the only lab that runs here. The error lists what was tried.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::args;
+use crate::failure::{Failure, Result};
+
+/// An agent that can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its `agent.sock`.
+    pub socket: PathBuf,
+    /// The lab node it serves, if it was found in a lab.
+    pub node: Option<String>,
+}
+
+/// A lab that runs here, with its nodes in order of name.
+#[derive(Clone, Debug)]
+struct Lab {
+    name: String,
+    nodes: Vec<Found>,
+}
+
+// === impl Found ===
+
+impl Found {
+    /// The observer's socket in the same run directory.
+    pub fn hubble(&self) -> PathBuf {
+        self.socket.with_file_name("hubble.sock")
+    }
+}
+
+/// The agent that `place` names, or the default one.
+pub fn find(place: &args::Place) -> Result<Found> {
+    if let Some(socket) = &place.socket {
+        return Ok(Found { socket: socket.clone(), node: None });
+    }
+    let own = own_socket(place);
+    if let Some(node) = &place.node {
+        let Some(lab) = lab(place)? else {
+            return Err(Failure::failed(format!(
+                "no agent for node {node}: no lab runs under {}; outside a lab run this command on the node itself",
+                labs_dir(place).display()
+            )));
+        };
+        return lab.nodes.iter().find(|f| f.node.as_deref() == Some(node)).cloned().ok_or_else(|| {
+            Failure::failed(format!(
+                "no node {node} in lab {}: its nodes are {}",
+                lab.name,
+                names(&lab.nodes)
+            ))
+        });
+    }
+    if own.exists() && place.lab.is_none() {
+        return Ok(Found { socket: own, node: None });
+    }
+    match lab(place)? {
+        Some(lab) => lab.nodes.into_iter().next().ok_or_else(|| {
+            Failure::failed(format!("lab {} has no node with an agent yet: see `pleopod lab list`", lab.name))
+        }),
+        None => Err(Failure::failed(format!(
+            "no agent found: {} does not exist and no lab runs under {}; start one with `pleopod lab up`, or name a \
+             socket with --socket",
+            own.display(),
+            labs_dir(place).display()
+        ))),
+    }
+}
+
+/// The agents whose flows belong together: every node of the lab, unless one agent is named or local.
+pub fn find_all(place: &args::Place) -> Result<Vec<Found>> {
+    let named = place.socket.is_some() || place.node.is_some();
+    if !named
+        && (place.lab.is_some() || !own_socket(place).exists())
+        && let Some(lab) = lab(place)?
+        && !lab.nodes.is_empty()
+    {
+        return Ok(lab.nodes);
+    }
+    find(place).map(|found| vec![found])
+}
+
+fn own_socket(place: &args::Place) -> PathBuf {
+    place.run_root.join("pleopod").join("agent.sock")
+}
+
+fn labs_dir(place: &args::Place) -> PathBuf {
+    place.run_root.join("pleopod-lab")
+}
+
+/// The lab that is meant: the named one, or the only one.
+fn lab(place: &args::Place) -> Result<Option<Lab>> {
+    let dir = labs_dir(place);
+    let mut labs = labs(&dir);
+    if let Some(name) = &place.lab {
+        return match labs.iter().position(|lab| lab.name == *name) {
+            Some(at) => Ok(Some(labs.swap_remove(at))),
+            None => Err(Failure::failed(format!(
+                "no lab {name} under {}: {}",
+                dir.display(),
+                if labs.is_empty() {
+                    "none runs".to_owned()
+                } else {
+                    format!("running: {}", lab_names(&labs))
+                }
+            ))),
+        };
+    }
+    if labs.len() > 1 {
+        return Err(Failure::usage(format!(
+            "several labs run here ({}): choose one with --lab or PLEOPOD_LAB",
+            lab_names(&labs)
+        )));
+    }
+    Ok(labs.pop())
+}
+
+/// Labs below `dir`: `LAB/NODE/agent.sock`. What can't be read is not there.
+fn labs(dir: &Path) -> Vec<Lab> {
+    let mut labs: Vec<Lab> = subdirectories(dir)
+        .into_iter()
+        .map(|(name, path)| Lab {
+            name,
+            nodes: subdirectories(&path)
+                .into_iter()
+                .map(|(node, path)| Found { socket: path.join("agent.sock"), node: Some(node) })
+                .filter(|found| found.socket.exists())
+                .collect(),
+        })
+        .filter(|lab| !lab.nodes.is_empty())
+        .collect();
+    labs.sort_by(|a, b| a.name.cmp(&b.name));
+    labs
+}
+
+fn subdirectories(dir: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect();
+    found.sort();
+    found
+}
+
+fn names(nodes: &[Found]) -> String {
+    nodes.iter().filter_map(|f| f.node.as_deref()).collect::<Vec<_>>().join(", ")
+}
+
+fn lab_names(labs: &[Lab]) -> String {
+    labs.iter().map(|lab| lab.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+use super::*;
+
+/// A run root with these sockets (plain files stand for them; nothing connects here).
+fn root(sockets: &[&str]) -> (tempfile::TempDir, args::Place) {
+    let dir = tempfile::tempdir().unwrap();
+    for socket in sockets {
+        let path = dir.path().join(socket);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let place = args::Place { node: None, socket: None, lab: None, run_root: dir.path().to_owned() };
+    (dir, place)
+}
+
+#[test]
+fn the_agent_of_this_machine_comes_first() {
+    let (_dir, place) = root(&["pleopod/agent.sock", "pleopod-lab/lab/k8s-s/agent.sock"]);
+    assert!(find(&place).unwrap().socket.ends_with("pleopod/agent.sock"));
+    assert_eq!(find_all(&place).unwrap().len(), 1);
+}
+
+#[test]
+fn the_first_node_of_the_only_lab_is_the_default() {
+    let (_dir, mut place) = root(&["pleopod-lab/w4/k8s-w1/agent.sock", "pleopod-lab/w4/k8s-s/agent.sock"]);
+    assert_eq!(find(&place).unwrap().node.as_deref(), Some("k8s-s"));
+    assert_eq!(find_all(&place).unwrap().len(), 2);
+    place.node = Some("k8s-w1".into());
+    assert!(find(&place).unwrap().socket.ends_with("w4/k8s-w1/agent.sock"));
+    assert_eq!(find_all(&place).unwrap().len(), 1);
+    place.node = Some("k8s-w9".into());
+    assert_eq!(
+        find(&place).unwrap_err().to_string(),
+        "no node k8s-w9 in lab w4: its nodes are k8s-s, k8s-w1"
+    );
+}
+
+#[test]
+fn several_labs_need_a_choice() {
+    let (_dir, mut place) = root(&["pleopod-lab/a/n/agent.sock", "pleopod-lab/b/n/agent.sock"]);
+    let error = find(&place).unwrap_err();
+    assert!(matches!(error, Failure::Usage(_)));
+    assert_eq!(error.to_string(), "several labs run here (a, b): choose one with --lab or PLEOPOD_LAB");
+    place.lab = Some("b".into());
+    assert!(find(&place).unwrap().socket.ends_with("b/n/agent.sock"));
+    place.lab = Some("c".into());
+    assert!(find(&place).unwrap_err().to_string().ends_with("running: a, b"));
+}
+
+#[test]
+fn nothing_found_says_what_was_tried() {
+    let (dir, place) = root(&[]);
+    let text = find(&place).unwrap_err().to_string();
+    let root = dir.path().display();
+    assert!(text.contains(&format!("{root}/pleopod/agent.sock does not exist")), "{text}");
+    assert!(text.contains(&format!("no lab runs under {root}/pleopod-lab")), "{text}");
+}
