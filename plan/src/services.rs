@@ -248,7 +248,8 @@ fn backends_of(
                     continue;
                 }
                 let Some(fitness) = fitness(service, endpoint) else { continue };
-                for address in endpoint.addresses.iter().filter(|a| a.is_ipv4() == like.is_ipv4()) {
+                // Several addresses of one endpoint stand for the same; the first is used, as kube-proxy does.
+                if let Some(address) = endpoint.addresses.iter().find(|a| a.is_ipv4() == like.is_ipv4()) {
                     let key = SocketAddr::new(*address, slice_port.port);
                     let better = match found.get(&key) {
                         // The order of the slices' names decides between equals, so the first stays.
