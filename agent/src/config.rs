@@ -202,10 +202,20 @@ impl Config {
         let routing = r.pick("routing", given.routing, file.routing, "native".into(), text);
         let config = Self {
             node_name: r.pick("node-name", given.node_name, file.node_name, host_name(), text),
-            kubeconfig: r.pick("kubeconfig", given.kubeconfig.map(Some), file.kubeconfig.map(Some), None, |p| {
-                p.as_ref().map_or("in-cluster".into(), |p| p.display().to_string())
-            }),
-            cluster_name: r.pick("cluster-name", given.cluster_name, file.cluster_name, "default".into(), text),
+            kubeconfig: r.pick(
+                "kubeconfig",
+                given.kubeconfig.map(Some),
+                file.kubeconfig.map(Some),
+                None,
+                |p| p.as_ref().map_or("in-cluster".into(), |p| p.display().to_string()),
+            ),
+            cluster_name: r.pick(
+                "cluster-name",
+                given.cluster_name,
+                file.cluster_name,
+                "default".into(),
+                text,
+            ),
             run_dir: r.pick("run-dir", given.run_dir, file.run_dir, "/run/pleopod".into(), path),
             state_dir: r.pick("state-dir", given.state_dir, file.state_dir, "/var/lib/pleopod".into(), path),
             bpffs: r.pick("bpffs", given.bpffs, file.bpffs, "/sys/fs/bpf".into(), path),
@@ -229,12 +239,28 @@ impl Config {
                 nets(file.native_routing_cidrs),
                 Vec::new(),
                 |v: &Vec<IpNet>| {
-                    if v.is_empty() { "auto".into() } else { v.iter().map(ToString::to_string).collect::<Vec<_>>().join(",") }
+                    if v.is_empty() {
+                        "auto".into()
+                    } else {
+                        v.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+                    }
                 },
             ),
-            ipam_grace: Duration::from_secs(r.pick("ipam-grace", given.ipam_grace, file.ipam_grace, 30, u64::to_string)),
+            ipam_grace: Duration::from_secs(r.pick(
+                "ipam-grace",
+                given.ipam_grace,
+                file.ipam_grace,
+                30,
+                u64::to_string,
+            )),
             flow_ring: r.pick("flow-ring", given.flow_ring, file.flow_ring, 4096, usize::to_string),
-            flow_interval: r.pick("flow-interval", given.flow_interval, file.flow_interval, 5, u32::to_string),
+            flow_interval: r.pick(
+                "flow-interval",
+                given.flow_interval,
+                file.flow_interval,
+                5,
+                u32::to_string,
+            ),
             flows: r.pick("flows", given.flows, file.flows, true, bool::to_string),
             sock_events: r.pick("sock-events", given.sock_events, file.sock_events, true, bool::to_string),
             ct_entries: r.pick("ct-entries", given.ct_entries, file.ct_entries, 262_144, u32::to_string),
@@ -245,10 +271,16 @@ impl Config {
                 SocketAddr::from(([127, 0, 0, 1], 9962)),
                 SocketAddr::to_string,
             ),
-            log_format: r.pick("log-format", given.log_format, file.log_format, LogFormat::Text, |f| match f {
-                LogFormat::Text => "text".into(),
-                LogFormat::Json => "json".into(),
-            }),
+            log_format: r.pick(
+                "log-format",
+                given.log_format,
+                file.log_format,
+                LogFormat::Text,
+                |f| match f {
+                    LogFormat::Text => "text".into(),
+                    LogFormat::Json => "json".into(),
+                },
+            ),
             log: r.pick("log", given.log, file.log, "info".into(), text),
             items: Vec::new(),
         };
@@ -275,7 +307,9 @@ impl Config {
         if !(1024..=1 << 24).contains(&self.ct_entries) {
             bail!("config: ct-entries is {}; give 1024 to 16777216", self.ct_entries);
         }
-        for (key, path) in [("run-dir", &self.run_dir), ("state-dir", &self.state_dir), ("bpffs", &self.bpffs)] {
+        for (key, path) in
+            [("run-dir", &self.run_dir), ("state-dir", &self.state_dir), ("bpffs", &self.bpffs)]
+        {
             if !path.is_absolute() {
                 bail!("config: {key} is {}; give an absolute path", path.display());
             }
@@ -289,7 +323,8 @@ impl Config {
 
 /// Reads the configuration file.
 fn read_file(path: &Path) -> anyhow::Result<Options> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("config: reading {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("config: reading {}", path.display()))?;
     if text.trim().is_empty() {
         return Ok(Options::default());
     }

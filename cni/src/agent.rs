@@ -45,7 +45,9 @@ fn from_status(socket: &str, what: &str, status: &Status) -> Error {
         Grpc::Unavailable | Grpc::Cancelled | Grpc::Unknown if status.message().contains("transport") => {
             return unreachable(socket, what, status.message());
         }
-        Grpc::Unavailable | Grpc::ResourceExhausted | Grpc::DeadlineExceeded | Grpc::Aborted => Code::TryAgainLater,
+        Grpc::Unavailable | Grpc::ResourceExhausted | Grpc::DeadlineExceeded | Grpc::Aborted => {
+            Code::TryAgainLater
+        }
         Grpc::NotFound | Grpc::FailedPrecondition => Code::UnknownContainer,
         Grpc::InvalidArgument => Code::InvalidEnvironment,
         _ => Code::Refused,

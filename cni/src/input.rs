@@ -87,7 +87,11 @@ impl Env {
         let id = required("CNI_CONTAINERID", &self.container_id)?;
         let ok = id.starts_with(|c: char| c.is_ascii_alphanumeric())
             && id.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-        if ok { Ok(id) } else { Err(invalid("CNI_CONTAINERID", id, "letters, digits, '_', '.' and '-' only")) }
+        if ok {
+            Ok(id)
+        } else {
+            Err(invalid("CNI_CONTAINERID", id, "letters, digits, '_', '.' and '-' only"))
+        }
     }
 
     /// `CNI_IFNAME`: at most 15 bytes, no `/`, `:` or white space, not `.` or `..`.
@@ -123,7 +127,9 @@ impl Env {
             if value.is_empty() {
                 return Err(Error::new(
                     Code::InvalidEnvironment,
-                    format!("CNI_ARGS has no {key}: pleopod connects Kubernetes pods only; the runtime must pass it"),
+                    format!(
+                        "CNI_ARGS has no {key}: pleopod connects Kubernetes pods only; the runtime must pass it"
+                    ),
                 ));
             }
         }
@@ -133,7 +139,10 @@ impl Env {
 
 fn required<'a>(name: &str, value: &'a str) -> Result<&'a str, Error> {
     if value.is_empty() {
-        return Err(Error::new(Code::InvalidEnvironment, format!("{name} is not set; the runtime must pass it")));
+        return Err(Error::new(
+            Code::InvalidEnvironment,
+            format!("{name} is not set; the runtime must pass it"),
+        ));
     }
     Ok(value)
 }
@@ -164,7 +173,8 @@ impl NetConf {
             return Err(Error::new(Code::InvalidConfig, "the network configuration has no `name`"));
         }
         if !conf.socket.starts_with('/') {
-            let msg = format!("`socket` is {:?}; it must be the absolute path of the agent's socket", conf.socket);
+            let msg =
+                format!("`socket` is {:?}; it must be the absolute path of the agent's socket", conf.socket);
             return Err(Error::new(Code::InvalidConfig, msg));
         }
         Ok(conf)

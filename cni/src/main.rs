@@ -22,7 +22,9 @@ fn main() -> ExitCode {
     let env = input::Env::from_process();
     let outcome = match read {
         Ok(_) => verbs::run(&env, &stdin),
-        Err(e) => Err(Error::new(Code::Io, format!("reading the network configuration from standard input: {e}"))),
+        Err(e) => {
+            Err(Error::new(Code::Io, format!("reading the network configuration from standard input: {e}")))
+        }
     };
     match outcome {
         Ok(None) => ExitCode::SUCCESS,

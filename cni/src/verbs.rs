@@ -88,7 +88,8 @@ fn status(conf: &NetConf) -> Result<Option<String>, Error> {
     if !conf.at_least("1.1.0") {
         return Err(needs("STATUS", "1.1.0", conf));
     }
-    let called = agent::call(&conf.socket, "STATUS", |mut c| async move { c.status(CniStatusRequest {}).await });
+    let called =
+        agent::call(&conf.socket, "STATUS", |mut c| async move { c.status(CniStatusRequest {}).await });
     // Whatever is wrong, STATUS has one code for it.
     called.map(|_| None).map_err(|e| Error::new(Code::NotAvailable, e.to_string()))
 }
@@ -102,14 +103,17 @@ fn gc(conf: &NetConf) -> Result<Option<String>, Error> {
         let msg = "GC needs `cni.dev/valid-attachments`; the runtime must pass it, nothing was removed";
         return Err(Error::new(Code::InvalidConfig, msg));
     };
-    let attachment =
-        |a: &crate::input::ValidAttachment| Attachment { container_id: a.container_id.clone(), ifname: a.ifname.clone() };
+    let attachment = |a: &crate::input::ValidAttachment| Attachment {
+        container_id: a.container_id.clone(),
+        ifname: a.ifname.clone(),
+    };
     let request = CniGcRequest { network: conf.name.clone(), valid: valid.iter().map(attachment).collect() };
     agent::call(&conf.socket, "GC", |mut c| async move { c.gc(request).await })?;
     Ok(None)
 }
 
 fn needs(verb: &str, version: &str, conf: &NetConf) -> Error {
-    let msg = format!("{verb} came with CNI {version}; this configuration says cniVersion {:?}", conf.cni_version);
+    let msg =
+        format!("{verb} came with CNI {version}; this configuration says cniVersion {:?}", conf.cni_version);
     Error::new(Code::IncompatibleVersion, msg)
 }

@@ -24,8 +24,8 @@ fn source(config: &Config, key: &str) -> (String, &'static str) {
 
 #[test]
 fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-    let config =
-        load(&["--mtu", "1400"], Some("mtu: 1300\nuplinks: [ens5, ens6]\nnode-name: k8s-s\n")).expect("valid");
+    let config = load(&["--mtu", "1400"], Some("mtu: 1300\nuplinks: [ens5, ens6]\nnode-name: k8s-s\n"))
+        .expect("valid");
     assert_eq!(config.mtu, Some(1400));
     assert_eq!(config.uplinks, ["ens5", "ens6"]);
     assert_eq!(source(&config, "mtu"), ("1400".into(), "flag"));

@@ -72,7 +72,10 @@ fn bad_configuration_is_told_apart() {
     assert_eq!(fails(&env("ADD"), b"").0, Code::Decode);
     assert_eq!(fails(&env("ADD"), &conf("2.0.0")).0, Code::IncompatibleVersion);
     assert_eq!(fails(&env("ADD"), br#"{"cniVersion":"1.1.0"}"#).0, Code::InvalidConfig);
-    assert_eq!(fails(&env("ADD"), br#"{"cniVersion":"1.1.0","name":"n","socket":"rel"}"#).0, Code::InvalidConfig);
+    assert_eq!(
+        fails(&env("ADD"), br#"{"cniVersion":"1.1.0","name":"n","socket":"rel"}"#).0,
+        Code::InvalidConfig
+    );
     let chained = br#"{"cniVersion":"1.1.0","name":"n","prevResult":{"ips":[]}}"#;
     assert_eq!(fails(&env("ADD"), chained).0, Code::InvalidConfig);
 }
@@ -107,7 +110,10 @@ fn results_have_the_shape_of_the_version() {
     let new = result("1.1.0");
     assert_eq!(new["interfaces"][1]["sandbox"], "/run/netns/cni-1");
     assert_eq!(new["interfaces"][1]["mtu"], 9001);
-    assert_eq!(new["ips"][0], json!({"interface": 1, "address": "172.16.0.230/32", "gateway": "172.16.0.12"}));
+    assert_eq!(
+        new["ips"][0],
+        json!({"interface": 1, "address": "172.16.0.230/32", "gateway": "172.16.0.12"})
+    );
     assert_eq!(new["routes"][0], json!({"dst": "172.16.0.12/32"}));
     assert_eq!(new["routes"][1]["mtu"], 9001);
     let old = result("0.3.1");

@@ -1,0 +1,89 @@
+//! Keys and records of `pleo_lb_fe` and `pleo_lb_slot`.
+
+use std::net::SocketAddr;
+
+use pleopod_abi::lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbSlotKey, frontend_flags, scope};
+use pleopod_abi::{Addr16, Be16};
+use pleopod_model::desired::FrontendKey;
+use pleopod_model::intent::{Protocol, ServiceType};
+
+/// Address and protocol of a backend.
+pub type BackendKey = (SocketAddr, Protocol);
+
+/// The key of a frontend.
+pub fn frontend_key(key: &FrontendKey) -> LbFrontendKey {
+    LbFrontendKey {
+        addr: Addr16::from_ip(key.address.ip()),
+        port: Be16::new(key.address.port()),
+        proto: key.protocol.number(),
+        scope: scope::CLUSTER,
+    }
+}
+
+/// The inverse of [`frontend_key`]; `None` for a protocol that no Service has.
+pub fn frontend_of(key: &LbFrontendKey) -> Option<FrontendKey> {
+    let address = SocketAddr::new(key.addr.to_ip(), key.port.get());
+    Some(FrontendKey { address, protocol: protocol(key.proto)? })
+}
+
+/// The flags of a frontend of that type.
+pub fn flags(kind: ServiceType) -> u32 {
+    match kind {
+        ServiceType::ClusterIP => frontend_flags::CLUSTER_IP,
+        ServiceType::NodePort => frontend_flags::NODE_PORT,
+        ServiceType::LoadBalancer => frontend_flags::LOAD_BALANCER,
+        ServiceType::ExternalName => 0,
+    }
+}
+
+/// A backend as a slot holds it.
+pub fn backend(key: &BackendKey, backend_id: u32) -> LbBackend {
+    LbBackend {
+        addr: Addr16::from_ip(key.0.ip()),
+        port: Be16::new(key.0.port()),
+        proto: key.1.number(),
+        flags: 0,
+        backend_id,
+    }
+}
+
+/// The inverse of [`backend`].
+pub fn backend_of(value: &LbBackend) -> Option<BackendKey> {
+    Some((SocketAddr::new(value.addr.to_ip(), value.port.get()), protocol(value.proto)?))
+}
+
+fn protocol(number: u8) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.number() == number)
+}
+
+/// `10.96.0.10:53/UDP`.
+pub fn frontend_key_text(key: &LbFrontendKey) -> String {
+    match frontend_of(key) {
+        Some(f) => format!("{}/{}", f.address, f.protocol),
+        None => format!("{}:{}/{}", key.addr, key.port, key.proto),
+    }
+}
+
+/// `id=3 backends=2 type=ClusterIP`.
+pub fn frontend_value_text(value: &LbFrontendValue) -> String {
+    let kind = [
+        (frontend_flags::CLUSTER_IP, "ClusterIP"),
+        (frontend_flags::NODE_PORT, "NodePort"),
+        (frontend_flags::LOAD_BALANCER, "LoadBalancer"),
+    ];
+    let kind = kind.into_iter().find(|(bit, _)| value.flags & bit != 0).map_or("-", |(_, name)| name);
+    format!("id={} backends={} type={kind}", value.service_id, value.backend_count)
+}
+
+/// `id=3 slot=0`.
+pub fn slot_key_text(key: &LbSlotKey) -> String {
+    format!("id={} slot={}", key.service_id, key.slot)
+}
+
+/// `172.16.1.111:80/TCP id=7`.
+pub fn slot_value_text(value: &LbBackend) -> String {
+    match backend_of(value) {
+        Some((address, protocol)) => format!("{address}/{protocol} id={}", value.backend_id),
+        None => format!("{}:{}/{} id={}", value.addr, value.port, value.proto, value.backend_id),
+    }
+}

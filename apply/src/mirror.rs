@@ -1,0 +1,143 @@
+//! One kernel map beside its copy in memory.
+//!
+//! The copy is what the kernel was last seen to hold. A pass compares with it and writes only what differs, so that a
+//! small change costs a few system calls whatever the size of the map. [`Mirror::load`] reads the kernel anew.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::io;
+
+/// A map of the kernel, as far as a mirror needs it. `K` and `V` are records of `pleopod-abi`.
+pub trait Backing<K, V>: Send {
+    /// Every row.
+    fn read(&self) -> io::Result<Vec<(K, V)>>;
+    /// Writes rows; answers which failed, by position.
+    fn write(&mut self, rows: &[(K, V)]) -> Vec<(usize, io::Error)>;
+    /// Removes rows; a row that is not there is removed. Answers which failed, by position.
+    fn remove(&mut self, keys: &[K]) -> Vec<(usize, io::Error)>;
+}
+
+/// A map and its copy.
+pub struct Mirror<K, V> {
+    name: &'static str,
+    backing: Box<dyn Backing<K, V>>,
+    rows: HashMap<K, V>,
+    errors: HashMap<K, String>,
+}
+
+// === impl Mirror ===
+
+impl<K, V> Mirror<K, V>
+where
+    K: Copy + Eq + Hash + Debug + 'static,
+    V: Copy + PartialEq + 'static,
+{
+    /// A mirror of `backing`; empty until [`Self::load`].
+    pub fn new(name: &'static str, backing: Box<dyn Backing<K, V>>) -> Self {
+        Self { name, backing, rows: HashMap::new(), errors: HashMap::new() }
+    }
+
+    /// Name of the map, without `pleo_`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Reads the kernel's map anew.
+    pub fn load(&mut self) -> io::Result<()> {
+        self.rows = self.backing.read()?.into_iter().collect();
+        Ok(())
+    }
+
+    /// What the kernel holds.
+    pub fn rows(&self) -> &HashMap<K, V> {
+        &self.rows
+    }
+
+    /// One row.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key)
+    }
+
+    /// Rows that could not be written or removed, with why.
+    pub fn errors(&self) -> &HashMap<K, String> {
+        &self.errors
+    }
+
+    /// Writes those of `rows` that differ. Answers how many were written.
+    pub fn put(&mut self, rows: impl IntoIterator<Item = (K, V)>) -> usize {
+        let differing: Vec<(K, V)> = rows.into_iter().filter(|(k, v)| self.rows.get(k) != Some(v)).collect();
+        if differing.is_empty() {
+            return 0;
+        }
+        let failed = self.backing.write(&differing);
+        let failures = self.note(failed, |i| differing[i].0, "writing");
+        let mut written = 0;
+        for (key, value) in differing {
+            if !failures.contains(&key) {
+                self.errors.remove(&key);
+                self.rows.insert(key, value);
+                written += 1;
+            }
+        }
+        written
+    }
+
+    /// Removes those of `keys` that are there. Answers how many were removed.
+    pub fn delete(&mut self, keys: impl IntoIterator<Item = K>) -> usize {
+        let mut present = Vec::new();
+        for key in keys {
+            if self.rows.contains_key(&key) {
+                present.push(key);
+            } else {
+                // A row that never came to be has nothing left to complain about.
+                self.errors.remove(&key);
+            }
+        }
+        if present.is_empty() {
+            return 0;
+        }
+        let failed = self.backing.remove(&present);
+        let failures = self.note(failed, |i| present[i], "removing");
+        let mut removed = 0;
+        for key in present {
+            if !failures.contains(&key) {
+                self.errors.remove(&key);
+                self.rows.remove(&key);
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// Keys the kernel holds, or failed to take, and `desired` does not have.
+    pub fn surplus(&self, desired: &HashMap<K, V>) -> Vec<K> {
+        self.rows.keys().chain(self.errors.keys()).filter(|k| !desired.contains_key(k)).copied().collect()
+    }
+
+    /// Makes the map hold `desired` and nothing else: first what is written, last what goes.
+    pub fn converge(&mut self, desired: &HashMap<K, V>) -> usize {
+        let surplus = self.surplus(desired);
+        self.put(desired.iter().map(|(k, v)| (*k, *v))) + self.delete(surplus)
+    }
+
+    fn note(&mut self, failed: Vec<(usize, io::Error)>, key: impl Fn(usize) -> K, doing: &str) -> HashSet<K> {
+        let mut keys = HashSet::new();
+        for (i, error) in failed {
+            let key = key(i);
+            self.errors.insert(key, format!("{doing}: {}", explain(&error)));
+            keys.insert(key);
+        }
+        keys
+    }
+}
+
+/// An error as a person wants it: a full map is the common one and has a remedy.
+fn explain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(7 /* E2BIG: hash map full */) | Some(28 /* ENOSPC: LPM trie full */) => {
+            "the map is full; raise its size in the agent's configuration".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,3 @@
+//! The kernel's tables, one file each.
+
+pub mod services;
