@@ -10,12 +10,15 @@ use crate::mirror::Backing;
 /// A map that outlives its users, as a pinned one does, and fails for keys it is told to fail for.
 pub struct Fake<K, V>(Arc<Mutex<State<K, V>>>);
 
+/// Looks at the rows.
+type Watch<K, V> = Box<dyn Fn(&HashMap<K, V>) + Send>;
+
 pub struct State<K, V> {
     pub rows: HashMap<K, V>,
     pub fail: HashSet<K>,
     pub calls: usize,
     /// Called before every single write or removal, with the rows as they are.
-    pub watch: Option<Box<dyn Fn(&HashMap<K, V>) + Send>>,
+    pub watch: Option<Watch<K, V>>,
 }
 
 impl<K, V> Clone for Fake<K, V> {
