@@ -1,0 +1,110 @@
+//! Ways out of the node's programs: into a pod, out of the uplink, to the stack.
+
+use crate::{
+    emit::{NEXT, Outcome, redirected},
+    scene::{Scene, node},
+};
+use aya_ebpf::{
+    bindings::{
+        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH, bpf_fib_lookup as FibLookup,
+        bpf_redir_neigh as RedirNeigh,
+    },
+    helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer},
+};
+use core::mem::MaybeUninit;
+use pleopod_abi::{
+    AF_INET, AF_INET6, DropReason, ForwardReason, endpoint::EndpointValue, metrics::Direction,
+    reason::ObservationPoint,
+};
+use pleopod_datapath_logic::parse::shape;
+
+/// Into a pod of this node. From ingress hooks only: the packet appears at the pod's own interface without passing the queue of
+/// the host side.
+#[inline(always)]
+pub fn to_local_pod(scene: &mut Scene, pod: &EndpointValue) -> Outcome {
+    scene.point = ObservationPoint::ToEndpoint;
+    scene.direction = Direction::Ingress;
+    scene.endpoint_id = pod.id;
+    scene.dst_identity = pod.identity;
+    if scene.skb.decrement_ttl(&scene.parsed).is_err() || scene.skb.set_macs(pod.mac, pod.node_mac).is_err() {
+        return Outcome::Drop(DropReason::WriteError);
+    }
+    // SAFETY: numbers only.
+    let ret = unsafe { bpf_redirect_peer(pod.ifindex, 0) };
+    redirected(ForwardReason::ToEndpoint, ret)
+}
+
+/// To the node's stack, as the packet is.
+#[inline(always)]
+pub fn to_stack(scene: &mut Scene) -> Outcome {
+    scene.point = ObservationPoint::ToStack;
+    Outcome::Forward(ForwardReason::ToStack, i64::from(NEXT))
+}
+
+/// Where the routing table sends a packet.
+pub struct NextHop {
+    ifindex: u32,
+    neighbour: RedirNeigh,
+}
+
+/// Asks the routing table. `None`: only the stack can help (no route, another interface than the uplink, too big).
+#[inline(always)]
+pub fn next_hop(scene: &Scene) -> Option<NextHop> {
+    let uplink = node()?.uplink_ifindex;
+    let tuple = &scene.parsed.tuple;
+    // SAFETY: all zero is a valid value of this C struct.
+    let mut params: FibLookup = unsafe { MaybeUninit::zeroed().assume_init() };
+    let v6 = scene.parsed.shape & shape::V6 != 0;
+    params.l4_protocol = tuple.proto;
+    params.sport = tuple.sport.raw();
+    params.dport = tuple.dport.raw();
+    params.ifindex = scene.ifindex;
+    if v6 {
+        params.family = AF_INET6;
+        params.__bindgen_anon_3.ipv6_src = tuple.src.words();
+        params.__bindgen_anon_4.ipv6_dst = tuple.dst.words();
+    } else {
+        params.family = AF_INET;
+        params.__bindgen_anon_2.tos = scene.parsed.tos;
+        params.__bindgen_anon_3.ipv4_src = tuple.src.v4_word();
+        params.__bindgen_anon_4.ipv4_dst = tuple.dst.v4_word();
+    }
+    // SAFETY: `params` is valid for its size. With tot_len 0 the kernel compares the packet itself (or its segments) with the
+    // MTU of the outgoing interface.
+    let ret = unsafe {
+        bpf_fib_lookup(
+            scene.skb.raw.cast(),
+            &raw mut params,
+            size_of::<FibLookup>() as i32,
+            BPF_FIB_LOOKUP_SKIP_NEIGH,
+        )
+    };
+    if ret != i64::from(BPF_FIB_LKUP_RET_SUCCESS) || params.ifindex != uplink {
+        return None;
+    }
+    // SAFETY: all zero is a valid value of this C struct.
+    let mut neighbour: RedirNeigh = unsafe { MaybeUninit::zeroed().assume_init() };
+    neighbour.nh_family = u32::from(params.family);
+    // SAFETY: both sides of the union are plain words; the kernel has put the next hop there, of the family it names.
+    unsafe {
+        if params.family == AF_INET {
+            neighbour.__bindgen_anon_1.ipv4_nh = params.__bindgen_anon_4.ipv4_dst;
+        } else {
+            neighbour.__bindgen_anon_1.ipv6_nh = params.__bindgen_anon_4.ipv6_dst;
+        }
+    }
+    Some(NextHop { ifindex: params.ifindex, neighbour })
+}
+
+/// Out of the uplink. The kernel resolves the neighbour and writes the MACs.
+#[inline(always)]
+pub fn to_network(scene: &mut Scene, hop: &mut NextHop) -> Outcome {
+    scene.point = ObservationPoint::ToNetwork;
+    if scene.skb.decrement_ttl(&scene.parsed).is_err() {
+        return Outcome::Drop(DropReason::WriteError);
+    }
+    // SAFETY: the struct is valid for its size.
+    let ret =
+        unsafe { bpf_redirect_neigh(hop.ifindex, &raw mut hop.neighbour, size_of::<RedirNeigh>() as i32, 0) };
+    redirected(ForwardReason::ToNetwork, ret)
+}

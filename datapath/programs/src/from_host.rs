@@ -1,0 +1,52 @@
+//! from_host: tcx egress of `pleo_host`. The route of the node's pod prefix points there, so what arrives is for pod addresses
+//! without a route of their own: a pod whose route is not in yet, or an address that no pod has.
+
+use crate::{
+    config::ready,
+    emit::{NEXT, Outcome, finish, pass, redirected},
+    scene::{Scene, endpoint},
+    skb::Skb,
+};
+use aya_ebpf::{helpers::generated::bpf_redirect, macros::classifier, programs::TcContext};
+use pleopod_abi::{
+    DropReason, ForwardReason, endpoint::endpoint_flags, metrics::Direction, reason::ObservationPoint,
+};
+use pleopod_datapath_logic::{parse::Kind, spoof};
+
+#[classifier]
+pub fn from_host(ctx: TcContext) -> i32 {
+    if !ready() {
+        return NEXT;
+    }
+    let skb = Skb::new(&ctx);
+    let Some(mut scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::FromHost) else {
+        return NEXT;
+    };
+    match scene.parse() {
+        Ok(Kind::Ip) => {}
+        Ok(Kind::Arp) => return pass(&scene),
+        Err(reason) => return finish(&mut scene, Outcome::Drop(reason)),
+    }
+    if spoof::is_link_chatter(&scene.parsed) || spoof::is_multicast(&scene.parsed.tuple.dst) {
+        return pass(&scene);
+    }
+    let outcome = judge(&mut scene);
+    finish(&mut scene, outcome)
+}
+
+#[inline(always)]
+fn judge(scene: &mut Scene) -> Outcome {
+    match endpoint(&scene.parsed.tuple.dst) {
+        Some(pod) if pod.flags & endpoint_flags::HOST == 0 => {
+            if scene.skb.set_macs(pod.mac, pod.node_mac).is_err() {
+                return Outcome::Drop(DropReason::WriteError);
+            }
+            // to_pod follows the connection and reports.
+            // SAFETY: numbers only.
+            let ret = unsafe { bpf_redirect(pod.ifindex, 0) };
+            redirected(ForwardReason::ToEndpoint, ret)
+        }
+        Some(_) => Outcome::Forward(ForwardReason::Passed, i64::from(NEXT)),
+        None => Outcome::Drop(DropReason::Unroutable),
+    }
+}

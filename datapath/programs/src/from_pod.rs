@@ -1,0 +1,105 @@
+//! from_pod: tcx ingress of the host side of a pod's veth. What the pod sends.
+//!
+//! Checks that the pod sends from its own addresses, follows fragments and the connection, then: a pod of this node gets the
+//! packet by redirect_peer; the node's own addresses, and what only a stack answers (TTL ran out, too big, no route), go to
+//! the stack; the rest leaves by the uplink. Each forwarding takes one from the TTL: a node is a router.
+
+use crate::{
+    config::{config, has, ready},
+    deliver::{next_hop, to_local_pod, to_network, to_stack},
+    emit::{NEXT, Outcome, finish, pass},
+    scene::{Scene, endpoint},
+    skb::Skb,
+    track,
+};
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use pleopod_abi::{
+    Addr16, DropReason,
+    config::config_flags,
+    endpoint::{EndpointValue, endpoint_flags},
+    metrics::Direction,
+    reason::ObservationPoint,
+};
+use pleopod_datapath_logic::{
+    parse::Kind,
+    route::{Way, in_prefix, way},
+    spoof,
+};
+
+#[classifier]
+pub fn from_pod(ctx: TcContext) -> i32 {
+    if !ready() {
+        return NEXT;
+    }
+    let skb = Skb::new(&ctx);
+    let Some(mut scene) = Scene::new(skb, Direction::Egress, ObservationPoint::FromEndpoint) else {
+        return NEXT;
+    };
+    match scene.parse() {
+        Ok(Kind::Ip) => {}
+        Ok(Kind::Arp) => return pass(&scene),
+        Err(reason) => return finish(&mut scene, Outcome::Drop(reason)),
+    }
+    if spoof::is_link_chatter(&scene.parsed) {
+        return pass(&scene);
+    }
+    let outcome = match judge(&mut scene) {
+        Ok(outcome) => outcome,
+        Err(reason) => Outcome::Drop(reason),
+    };
+    finish(&mut scene, outcome)
+}
+
+#[inline(always)]
+fn judge(scene: &mut Scene) -> Result<Outcome, DropReason> {
+    let own = endpoint(&scene.parsed.tuple.src);
+    if let Some(own) = own {
+        scene.src_identity = own.identity;
+        scene.endpoint_id = own.id;
+    }
+    if has(config_flags::ANTI_SPOOF) {
+        spoof::check(own, scene.ifindex, scene.ethernet.src)?;
+    }
+    track::fragment(scene)?;
+    track::track(scene);
+    let owner = endpoint(&scene.parsed.tuple.dst);
+    match (way(&scene.parsed, owner), owner) {
+        (Way::Pod, Some(pod)) => Ok(to_local_pod(scene, pod)),
+        (Way::Out, _) => Ok(out(scene)),
+        _ => {
+            note_host(scene, owner);
+            Ok(to_stack(scene))
+        }
+    }
+}
+
+#[inline(always)]
+fn out(scene: &mut Scene) -> Outcome {
+    let Some(mut hop) = next_hop(scene) else { return to_stack(scene) };
+    if !has(config_flags::MASQUERADE) || is_native(&scene.parsed.tuple.dst) {
+        // Nothing is left to do for to_uplink.
+        scene.skb.mark_done();
+    }
+    to_network(scene, &mut hop)
+}
+
+/// Whether pods talk to `addr` with their own addresses, as far as the configuration says.
+#[inline(always)]
+pub fn is_native(addr: &Addr16) -> bool {
+    if addr.is_v4() {
+        let net = config!(native4);
+        in_prefix(addr, &net, config!(native4_prefixlen))
+    } else {
+        let net = config!(native6);
+        in_prefix(addr, &net, config!(native6_prefixlen))
+    }
+}
+
+#[inline(always)]
+fn note_host(scene: &mut Scene, owner: Option<&EndpointValue>) {
+    if let Some(owner) = owner
+        && owner.flags & endpoint_flags::HOST != 0
+    {
+        scene.dst_identity = owner.identity;
+    }
+}

@@ -1,0 +1,55 @@
+//! to_pod: tcx egress of the host side of a pod's veth. What the node's stack delivers to the pod: packets of the node itself, and
+//! those that took the slow way. What comes by redirect_peer does not pass here.
+
+use crate::{
+    config::ready,
+    emit::{NEXT, Outcome, finish, pass},
+    scene::{Scene, endpoint},
+    skb::Skb,
+    track,
+};
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use pleopod_abi::{
+    DropReason, ForwardReason, endpoint::endpoint_flags, identity, metrics::Direction,
+    reason::ObservationPoint,
+};
+use pleopod_datapath_logic::{parse::Kind, spoof};
+
+#[classifier]
+pub fn to_pod(ctx: TcContext) -> i32 {
+    if !ready() {
+        return NEXT;
+    }
+    let skb = Skb::new(&ctx);
+    let Some(mut scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::ToEndpoint) else {
+        return NEXT;
+    };
+    match scene.parse() {
+        Ok(Kind::Ip) => {}
+        Ok(Kind::Arp) => return pass(&scene),
+        Err(reason) => return finish(&mut scene, Outcome::Drop(reason)),
+    }
+    if spoof::is_link_chatter(&scene.parsed) || spoof::is_multicast(&scene.parsed.tuple.dst) {
+        return pass(&scene);
+    }
+    let outcome = match judge(&mut scene) {
+        Ok(outcome) => outcome,
+        Err(reason) => Outcome::Drop(reason),
+    };
+    finish(&mut scene, outcome)
+}
+
+#[inline(always)]
+fn judge(scene: &mut Scene) -> Result<Outcome, DropReason> {
+    if let Some(pod) = endpoint(&scene.parsed.tuple.dst) {
+        scene.dst_identity = pod.identity;
+        scene.endpoint_id = pod.id;
+    }
+    if let Some(sender) = endpoint(&scene.parsed.tuple.src) {
+        scene.src_identity =
+            if sender.flags & endpoint_flags::HOST != 0 { identity::HOST } else { sender.identity };
+    }
+    track::fragment(scene)?;
+    track::track(scene);
+    Ok(Outcome::Forward(ForwardReason::ToEndpoint, i64::from(NEXT)))
+}

@@ -1,0 +1,140 @@
+//! Fragments and connections.
+
+use crate::{
+    config::{config, has},
+    emit, maps,
+    scene::{Scene, coarse_now, identity_of},
+};
+use pleopod_abi::{
+    DropReason,
+    config::{CtTimeouts, config_flags},
+    ct::CtVerdict,
+    frag::{FragKey, FragValue},
+    identity,
+    metrics::counter,
+    time::{beats, ticks},
+};
+use pleopod_datapath_logic::{
+    conntrack::{self, Seen},
+    parse::{self, shape},
+    report,
+};
+
+const BPF_ANY: u64 = 0;
+
+/// Gives later fragments the ports of the first one. To be called before [`track`].
+#[inline(always)]
+pub fn fragment(scene: &mut Scene) -> Result<(), DropReason> {
+    if scene.parsed.shape & shape::FRAGMENT == 0 {
+        return Ok(());
+    }
+    fragment_ports(scene)
+}
+
+#[inline(always)]
+fn fragment_ports(scene: &mut Scene) -> Result<(), DropReason> {
+    let tuple = &mut scene.parsed.tuple;
+    let key = FragKey {
+        src: tuple.src,
+        dst: tuple.dst,
+        id: scene.parsed.fragment_id,
+        proto: tuple.proto,
+        _pad: [0; 3],
+    };
+    let beat = beats(coarse_now());
+    if scene.parsed.shape & shape::LATER_FRAGMENT == 0 {
+        let expires = beat.wrapping_add(config!(ct.fragment));
+        let value = FragValue { sport: tuple.sport, dport: tuple.dport, expires };
+        // A full map only costs the later fragments of this datagram.
+        let _ = maps::pleo_frag.insert(key, value, BPF_ANY);
+        return Ok(());
+    }
+    // SAFETY: read at once; an entry that is evicted meanwhile keeps its memory until the program ends.
+    match unsafe { maps::pleo_frag.get(key) } {
+        Some(found) if found.expires > beat => {
+            tuple.sport = found.sport;
+            tuple.dport = found.dport;
+            Ok(())
+        }
+        _ => Err(DropReason::FragmentNotFound),
+    }
+}
+
+/// Finds or makes the entry of the packet's connection and decides whether an event is due.
+#[inline(always)]
+pub fn track(scene: &mut Scene) {
+    if !has(config_flags::CONNTRACK) {
+        if has(config_flags::EVENT_PER_PACKET) {
+            scene.packets = 1;
+        }
+        return;
+    }
+    if scene.parsed.shape & shape::ICMP_ERROR != 0 {
+        related(scene);
+        return;
+    }
+    let now = coarse_now();
+    let (key, source_is_a) = scene.parsed.tuple.key();
+    let seen = Seen {
+        proto: scene.parsed.tuple.proto,
+        tcp_flags: scene.parsed.tcp_flags,
+        source_is_a,
+        beat: beats(now),
+    };
+    let timeouts = timeouts();
+    if let Some(entry) = maps::pleo_ct.get_ptr_mut(key) {
+        // SAFETY: memory of the map, live until the program ends. Another CPU may write the same entry: fields are plain
+        // numbers, a lost update costs an event or a beat of lifetime.
+        let entry = unsafe { &mut *entry };
+        let step = conntrack::step(entry, &seen, scene.src_identity, &timeouts);
+        scene.ct = step.verdict;
+        if let Some(due) =
+            report::note(entry, step.way, seen.proto, seen.tcp_flags, ticks(now), emit::interval())
+        {
+            scene.packets = due.packets;
+        }
+        return;
+    }
+    if scene.src_identity == identity::UNKNOWN {
+        scene.src_identity = identity_of(&scene.parsed.tuple.src);
+    }
+    let mut entry = conntrack::open(&seen, scene.src_identity, &timeouts);
+    report::note(&mut entry, 0, seen.proto, seen.tcp_flags, ticks(now), 0);
+    scene.ct = CtVerdict::New;
+    scene.packets = 1;
+    if maps::pleo_ct.insert(key, entry, BPF_ANY).is_err() {
+        emit::count(counter::CT_INSERT_FAILED, scene.direction, scene.len);
+    }
+}
+
+/// An ICMP error belongs to the connection of the packet it quotes; it makes no entry of its own.
+#[inline(always)]
+fn related(scene: &mut Scene) {
+    scene.packets = 1;
+    let skb = scene.skb;
+    if let Some(inner) = parse::inner(&skb, &scene.parsed) {
+        let (key, _) = inner.tuple.key();
+        if maps::pleo_ct.get_ptr(key).is_some() {
+            scene.ct = CtVerdict::Related;
+        }
+    }
+}
+
+/// Whether the packet answers a connection that its destination opened. Changes nothing.
+#[inline(always)]
+pub fn is_reply(scene: &Scene) -> bool {
+    let (key, source_is_a) = scene.parsed.tuple.key();
+    match maps::pleo_ct.get_ptr(key) {
+        // SAFETY: as in `track`, read only.
+        Some(entry) => unsafe {
+            ((*entry).flags & pleopod_abi::ct::ct_flags::OPENED_BY_A != 0) != source_is_a
+        },
+        None => false,
+    }
+}
+
+/// A copy, because a reference would let the compiler read the values of the source.
+#[inline(always)]
+fn timeouts() -> CtTimeouts {
+    config!(ct)
+}

@@ -1,0 +1,96 @@
+//! An instance of the object of its own for each test.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, Map},
+    programs::{CgroupSockAddr, Program, SchedClassifier},
+};
+use pleopod_abi::{Config, maps};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The object with small maps and this configuration; programs are not loaded yet.
+pub fn object(config: &Config) -> Ebpf {
+    let mut loader = EbpfLoader::new();
+    loader.override_global("CONFIG", config.as_bytes(), true);
+    for spec in maps::ALL {
+        match spec.kind {
+            maps::MapKind::RingBuf => loader.map_max_entries(spec.name, 1 << 16),
+            maps::MapKind::Array | maps::MapKind::PerCpuArray => &mut loader,
+            _ => loader.map_max_entries(spec.name, 1024),
+        };
+    }
+    loader.load(pleopod_sys_bpf::object::object().expect("built with the BPF toolchain")).expect("the object")
+}
+
+/// Loads one program and returns the number of instructions that the verifier walked.
+pub fn load(ebpf: &mut Ebpf, name: &str) -> u32 {
+    let program = ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}"));
+    let loaded = match program {
+        Program::SchedClassifier(p) => p.load(),
+        Program::CgroupSockAddr(p) => p.load(),
+        _ => panic!("{name} is of an unexpected type"),
+    };
+    if let Err(error) = loaded {
+        let mut text = format!("{name}: {error}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(inner) = source {
+            text = format!("{text}: {inner}");
+            source = inner.source();
+        }
+        let tail: String = text.chars().rev().take(6000).collect::<Vec<_>>().into_iter().rev().collect();
+        panic!("{tail}");
+    }
+    program.info().expect("info").verified_instruction_count().expect("verified instructions")
+}
+
+/// The classifier of that name, loaded.
+pub fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut SchedClassifier {
+    load(ebpf, name);
+    ebpf.program_mut(name).unwrap().try_into().unwrap()
+}
+
+/// The socket program of that name, loaded.
+pub fn sock<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut CgroupSockAddr {
+    load(ebpf, name);
+    ebpf.program_mut(name).unwrap().try_into().unwrap()
+}
+
+/// Puts an entry into a hash map.
+pub fn put<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
+    ebpf: &mut Ebpf,
+    map: &str,
+    key: &K,
+    value: &V,
+) {
+    let map = ebpf.map_mut(map).unwrap_or_else(|| panic!("no map {map}"));
+    update(map, key.as_bytes(), value.as_bytes());
+}
+
+macro_rules! sized {
+    ($map:expr, $key:expr, $value:expr; $(($k:literal, $v:literal))*) => {
+        match ($key.len(), $value.len()) {
+            $(($k, $v) => {
+                let key: [u8; $k] = $key.try_into().unwrap();
+                let value: [u8; $v] = $value.try_into().unwrap();
+                HashMap::<_, [u8; $k], [u8; $v]>::try_from($map).unwrap().insert(key, value, 0).unwrap()
+            })*
+            (k, v) => panic!("no shape for {k} and {v} bytes"),
+        }
+    };
+}
+
+fn update(map: &mut Map, key: &[u8], value: &[u8]) {
+    sized!(map, key, value; (16, 24) (8, 40) (20, 16) (8, 24) (32, 24) (40, 28) (40, 24) (40, 8))
+}
+
+/// All entries of a hash map.
+pub fn dump<K: FromBytes, V: FromBytes, const N: usize, const M: usize>(
+    ebpf: &Ebpf,
+    map: &str,
+) -> Vec<(K, V)> {
+    let map = HashMap::<_, [u8; N], [u8; M]>::try_from(ebpf.map(map).unwrap()).unwrap();
+    map.iter()
+        .map(|entry| entry.unwrap())
+        .map(|(k, v)| (K::read_from_bytes(&k).unwrap(), V::read_from_bytes(&v).unwrap()))
+        .collect()
+}

@@ -1,0 +1,4 @@
+//! The real programs in the real kernel. Needs root (CAP_BPF, CAP_NET_ADMIN); a missing right is a failure, not a skip.
+
+mod loaded;
+mod loads;
