@@ -2,10 +2,10 @@
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map},
+    maps::{Array, HashMap, Map, PerCpuArray},
     programs::{CgroupSockAddr, Program, SchedClassifier},
 };
-use pleopod_abi::{Config, maps};
+use pleopod_abi::{Config, DropReason, ForwardReason, maps, metrics::*};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The object with small maps and this configuration; programs are not loaded yet.
@@ -93,4 +93,35 @@ pub fn dump<K: FromBytes, V: FromBytes, const N: usize, const M: usize>(
         .map(|entry| entry.unwrap())
         .map(|(k, v)| (K::read_from_bytes(&k).unwrap(), V::read_from_bytes(&v).unwrap()))
         .collect()
+}
+
+/// Sets an entry of an array.
+pub fn set<V: IntoBytes + Immutable>(ebpf: &mut Ebpf, map: &str, index: u32, value: &V) {
+    let bytes: [u8; 40] = value.as_bytes().try_into().expect("the only array has values of 40 bytes");
+    Array::<_, [u8; 40]>::try_from(ebpf.map_mut(map).unwrap()).unwrap().set(index, bytes, 0).unwrap();
+}
+
+/// Packets counted under an index, over all CPUs.
+pub fn metric(ebpf: &Ebpf, index: u32) -> u64 {
+    let map = PerCpuArray::<_, [u8; 16]>::try_from(ebpf.map("pleo_metrics").unwrap()).unwrap();
+    map.get(&index, 0).unwrap().iter().map(|v| MetricValue::read_from_bytes(v).unwrap().packets).sum()
+}
+
+/// All counters that are not zero, for people.
+pub fn metrics(ebpf: &Ebpf) -> String {
+    let mut text = String::new();
+    for index in 0..METRICS_LEN {
+        let packets = metric(ebpf, index);
+        if packets == 0 {
+            continue;
+        }
+        let (reason, direction) = metric_of_index(index).expect("an index");
+        let name = DropReason::from_u8(reason)
+            .map(DropReason::name)
+            .or(ForwardReason::from_u8(reason).map(ForwardReason::name))
+            .or(counter::ALL.iter().find(|c| c.0 == reason).map(|c| c.1))
+            .unwrap_or("?");
+        text += &format!("{name} {} {packets}\n", direction.name());
+    }
+    text
 }

@@ -2,3 +2,5 @@
 
 mod loaded;
 mod loads;
+mod nets;
+mod packets;
