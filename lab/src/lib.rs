@@ -1,1 +1,14 @@
-//! (to be written)
+//! The proving ground: clusters of network namespaces on one kernel, with real agents, real CNI calls and real processes
+//! in the pods, driven by an embedded Kubernetes API server or by any other.
+
+pub mod cgroup;
+pub mod enter;
+pub mod image;
+pub mod inside;
+pub mod layout;
+pub mod pod;
+pub mod process;
+pub mod teardown;
+pub mod topology;
+pub mod wire;
+pub mod workload;
