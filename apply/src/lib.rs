@@ -1,9 +1,16 @@
 //! Makes the kernel match [`pleopod_model::desired::Desired`]: list, diff, write. The only writer of kernel state (I4).
 #![deny(missing_docs)]
 
+pub mod base;
 pub mod encode;
+mod error;
 #[cfg(test)]
 mod fake;
 pub mod mirror;
+pub mod pod;
+pub mod routes;
+mod sysctl;
 pub mod tables;
 pub mod targets;
+
+pub use error::Error;

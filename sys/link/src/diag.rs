@@ -32,19 +32,29 @@ impl SockDiag {
         Ok(Self(Channel::open(NETLINK_SOCK_DIAG)?))
     }
 
-    /// Ends every socket connected to one of `peers`: its owner gets `ECONNABORTED` at the next call and, for TCP, the
-    /// peer gets a RST (`SOCK_DESTROY`, kernel commit c1e64e298b8c). IPv6 sockets connected to a v4-mapped address
-    /// count. Sockets in TIME_WAIT are left alone. Gives how many were ended.
+    /// Ends every socket connected to one of `peers`. See [`Self::destroy_where`].
     pub fn destroy_connected(&mut self, transport: Transport, peers: &[SocketAddr]) -> Result<usize> {
-        if peers.is_empty() {
-            return Ok(0);
-        }
+        let wanted = |peer: SocketAddr, _| {
+            peers.iter().any(|p| p.port() == peer.port() && p.ip().to_canonical() == peer.ip())
+        };
+        if peers.is_empty() { Ok(0) } else { self.destroy_where(transport, wanted) }
+    }
+
+    /// Ends every connected socket that `wanted` says yes to, by its peer (v4-mapped addresses as IPv4) and its cookie
+    /// (`SO_COOKIE`, what `bpf_get_socket_cookie()` gives). The owner gets `ECONNABORTED` at its next call and, for TCP,
+    /// the peer gets a RST (`SOCK_DESTROY`, kernel commit c1e64e298b8c). Sockets in TIME_WAIT are left alone. Gives how
+    /// many were ended.
+    pub fn destroy_where(
+        &mut self,
+        transport: Transport,
+        mut wanted: impl FnMut(SocketAddr, u64) -> bool,
+    ) -> Result<usize> {
         let mut ended = 0;
         for family in [AF_INET, AF_INET6] {
             for socket in self.connected(family, transport)? {
                 let id = socket.header.socket_id;
                 let peer = SocketAddr::new(id.destination_address.to_canonical(), id.destination_port);
-                if peers.iter().any(|p| p.port() == peer.port() && p.ip().to_canonical() == peer.ip()) {
+                if wanted(peer, u64::from_ne_bytes(id.cookie)) {
                     ended += usize::from(self.destroy(family, transport, id)?);
                 }
             }

@@ -32,6 +32,8 @@ pub struct Link {
     pub running: bool,
     /// Whether it is a loopback.
     pub loopback: bool,
+    /// Whether neighbours on it are asked for their Ethernet address (not `IFF_NOARP`).
+    pub resolves: bool,
     /// Index of the link below or of the other end of a pair, in that one's namespace.
     pub peer_index: Option<u32>,
     /// Index of the bridge or bond it belongs to.
@@ -97,6 +99,8 @@ pub struct LinkChange<'a> {
     pub netns: Option<BorrowedFd<'a>>,
     /// Whether IPv6 gives the link a link-local address by itself.
     pub ipv6_auto_address: Option<bool>,
+    /// Whether neighbours are asked for their Ethernet address. Off (`IFF_NOARP`): packets leave with the link's own.
+    pub resolve: Option<bool>,
 }
 
 /// Links to be deleted together are gathered in this group (`IFLA_GROUP`).
@@ -177,9 +181,12 @@ impl Netlink {
         if let (Target::Index(_), Some(name)) = (target, change.name) {
             message.attributes.push(LinkAttribute::IfName(name.into()));
         }
-        if let Some(up) = change.up {
-            message.header.change_mask = LinkFlags::Up;
-            message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        let flags = [(change.up, LinkFlags::Up), (change.resolve.map(|resolve| !resolve), LinkFlags::Noarp)];
+        for (wanted, flag) in flags {
+            if let Some(on) = wanted {
+                message.header.change_mask |= flag;
+                message.header.flags.set(flag, on);
+            }
         }
         let attributes = [
             change.mtu.map(LinkAttribute::Mtu),
@@ -283,6 +290,7 @@ impl Link {
             up: flags.contains(LinkFlags::Up),
             running: flags.contains(LinkFlags::LowerUp),
             loopback: flags.contains(LinkFlags::Loopback),
+            resolves: !flags.contains(LinkFlags::Noarp),
             ..Self::default()
         };
         for attribute in &message.attributes {

@@ -65,7 +65,10 @@ impl Netlink {
     /// Removes a route. Only one of the same destination and protocol goes. `false` when it is not there.
     pub fn delete_route(&mut self, route: &Route) -> Result<bool> {
         let what = format!("delete route {route}");
-        match self.change(&what, RouteNetlinkMessage::DelRoute(route.to_message()), 0) {
+        let mut message = route.to_message();
+        // To the kernel: of any scope.
+        message.header.scope = RouteScope::NoWhere;
+        match self.change(&what, RouteNetlinkMessage::DelRoute(message), 0) {
             Err(e) if e.is_not_found() => Ok(false),
             other => other.map(|()| true),
         }

@@ -209,7 +209,8 @@ fn sockets_to_a_removed_backend_are_ended_and_no_others() {
 #[test]
 fn a_handle_stays_in_the_namespace_it_was_opened_in() {
     let p = pair();
-    let names = |guard: &Guard| guard.run(|| fs::read_to_string("/proc/thread-self/net/dev").unwrap()).unwrap();
+    let names =
+        |guard: &Guard| guard.run(|| fs::read_to_string("/proc/thread-self/net/dev").unwrap()).unwrap();
     assert!(names(&p.node).contains("lxc1") && !names(&p.node).contains("eth0"));
     assert!(names(&p.pod).contains("eth0") && !names(&p.pod).contains("lxc1"));
 }
