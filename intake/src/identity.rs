@@ -31,3 +31,40 @@ pub fn candidates(labels: &Labels) -> impl Iterator<Item = IdentityId> + use<> {
     let start = (hash(labels) % u64::from(COUNT)) as u32;
     (0..COUNT).map(move |i| IdentityId(IdentityId::FIRST_CLUSTER + (start + i) % COUNT))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn labels(text: &str) -> Labels {
+        Labels::from(vec![text.to_owned()])
+    }
+
+    #[test]
+    fn every_number_is_tried_once_and_only_those_for_label_sets() {
+        let all: Vec<u32> = candidates(&labels("k8s:app=web")).map(|id| id.0).collect();
+        let set: BTreeSet<u32> = all.iter().copied().collect();
+        assert_eq!((all.len(), set.len()), (65_280, 65_280));
+        assert_eq!((set.first(), set.last()), (Some(&256), Some(&65_535)));
+    }
+
+    /// The numbers are what all nodes, old and new, agree on; this one must never change.
+    #[test]
+    fn the_first_candidate_is_for_ever() {
+        let of = |text: &str| candidates(&labels(text)).next().map(|id| id.0);
+        assert_eq!((of("k8s:app=web"), hash_text(&labels("k8s:app=web"))), (GOLDEN.0, GOLDEN.1.to_owned()));
+    }
+
+    const GOLDEN: (Option<u32>, &str) = (Some(16_931), "bd1408b032dea523");
+
+    #[test]
+    fn alike_sets_spread() {
+        let firsts: BTreeSet<u32> = (0..200)
+            .filter_map(|n| candidates(&labels(&format!("k8s:app=web{n}"))).next())
+            .map(|id| id.0)
+            .collect();
+        assert!(firsts.len() > 195, "{} of 200", firsts.len());
+    }
+}

@@ -70,3 +70,6 @@ fn counts(key: &str) -> bool {
     }
     !LEFT_OUT.iter().any(|p| key.starts_with(p)) && !key.contains("beta.kubernetes.io")
 }
+
+#[cfg(test)]
+mod tests;
