@@ -14,7 +14,7 @@ const OLDEST: (u32, u32) = (6, 6);
 /// Looks and reports; fails when something is missing.
 pub fn look(place: &Place, step: Step) -> Result<()> {
     let looks: [(&str, Result<String, String>); 5] = [
-        ("Linux 6.6 (tcx links)", version(&read("/proc/sys/kernel/osrelease"))),
+        ("Linux 6.6 or newer (tcx links)", version(&read("/proc/sys/kernel/osrelease"))),
         ("BTF (/sys/kernel/btf/vmlinux)", btf()),
         ("bpffs", filesystem(&read("/proc/filesystems"), "bpf")),
         ("cgroup2", cgroup2(&read("/proc/self/mountinfo"), &read("/proc/filesystems"))),

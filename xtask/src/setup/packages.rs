@@ -98,7 +98,7 @@ impl Package {
 fn apt(place: &Place) -> std::process::Command {
     let mut command = place.command("apt-get");
     // Another apt may hold the lock, as on a machine that has just booted.
-    command.args(["-o", "DPkg::Lock::Timeout=300"]);
+    command.args(["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]);
     command
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(std::process::Stdio::null())
