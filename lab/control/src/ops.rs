@@ -160,8 +160,21 @@ pub fn decode(
 }
 
 impl Core {
+    /// Follows up a write: definitions change what is served.
+    fn after(&self, r: &Resource) {
+        if &*r.shelf == crate::crd::SHELF {
+            self.set_custom(crate::crd::resources(self));
+        }
+    }
+
     /// Creates an object that `decode` has seen.
-    pub fn create(&self, p: &Place<'_>, mut v: Value, w: &Write) -> Result<Written> {
+    pub fn create(&self, p: &Place<'_>, v: Value, w: &Write) -> Result<Written> {
+        let made = self.insert(p, v, w)?;
+        self.after(p.resource);
+        Ok(made)
+    }
+
+    fn insert(&self, p: &Place<'_>, mut v: Value, w: &Write) -> Result<Written> {
         let r = p.resource;
         if !meta::rv(&v).is_empty() && meta::rv(&v) != "0" {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
@@ -172,8 +185,10 @@ impl Core {
             return Err(ApiError::invalid(&r.group, &r.kind, "", &[e]));
         }
         let m = map(&mut v, "metadata");
-        for gone in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "generation"]
-        {
+        if w.apply.is_none() {
+            m.shift_remove("managedFields");
+        }
+        for gone in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
             m.shift_remove(gone);
         }
         m.insert("uid".into(), random::uuid().into());
@@ -238,7 +253,10 @@ impl Core {
             self.replace(tx, p, &old, sent, w, &mut warnings).map(|object| Ok((object, false)))
         })?;
         match outcome {
-            Ok((object, created)) => Ok(Written { object, created, warnings }),
+            Ok((object, created)) => {
+                self.after(r);
+                Ok(Written { object, created, warnings })
+            }
             Err(new) => {
                 let mut made = self.create(p, new, w)?;
                 made.warnings.extend(warnings);

@@ -78,6 +78,12 @@ impl DeleteOptions {
 impl Core {
     /// Deletes an object, or marks it for deletion.
     pub fn delete(&self, p: &Place<'_>, o: &DeleteOptions) -> Result<Deleted> {
+        let done = self.take(p, o)?;
+        self.after(p.resource);
+        Ok(done)
+    }
+
+    fn take(&self, p: &Place<'_>, o: &DeleteOptions) -> Result<Deleted> {
         let r = p.resource;
         self.store.write(|tx| {
             let old = tx.get(&r.shelf, p.namespace, p.name).ok_or_else(|| p.not_found())?;
@@ -127,6 +133,12 @@ impl Core {
             if grace == 0 && !waits {
                 if o.dry_run {
                     return Ok(Deleted::Gone(old));
+                }
+                if &*r.shelf == crate::crd::SHELF {
+                    // The objects of a definition go with it.
+                    for x in tx.list(p.name, None) {
+                        tx.remove(p.name, meta::namespace(&x.value), meta::name(&x.value));
+                    }
                 }
                 let gone = tx.remove(&r.shelf, p.namespace, p.name).ok_or_else(|| p.not_found())?;
                 self.allocations().release(r, &gone.value);
