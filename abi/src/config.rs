@@ -98,7 +98,8 @@ impl Config {
         net_ifindex: 0,
         event_interval: time::millis_to_ticks(5000),
         ct: CtTimeouts::STANDARD,
-        nat_port_min: 32768,
+        // Above what Linux gives its own sockets by default (32768-60999), so the two never meet.
+        nat_port_min: 61000,
         nat_port_max: 65535,
         native4_prefixlen: 0,
         native6_prefixlen: 0,

@@ -186,6 +186,10 @@ spec!(
 );
 spec!(NODE, "pleo_node", Array, u32, node::NodeValue, 1, 0, "Facts about the node");
 
+/// Bytes of work space that a program has per CPU.
+pub const SCRATCH_LEN: usize = 256;
+spec!(SCRATCH, "pleo_scratch", PerCpuArray, u32, [u64; SCRATCH_LEN / 8], 1, 0, "Work space of the programs");
+
 /// Events of the programs.
 pub const EVENTS: MapSpec = MapSpec {
     name: "pleo_events",
@@ -198,8 +202,9 @@ pub const EVENTS: MapSpec = MapSpec {
 };
 
 /// Every map of the object.
-pub const ALL: &[MapSpec] =
-    &[ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_SLOT, LB_REV, CT, NAT, FRAG, METRICS, NODE, EVENTS];
+pub const ALL: &[MapSpec] = &[
+    ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_SLOT, LB_REV, CT, NAT, FRAG, METRICS, NODE, SCRATCH, EVENTS,
+];
 
 /// Kind of a program: where it is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -58,17 +58,6 @@ pub enum Kind {
     Arp,
 }
 
-/// Where the packet inside an ICMP error stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Inner {
-    /// Its five-tuple, in the direction in which it was sent.
-    pub tuple: Tuple,
-    /// Offset of its IP header from the outer Ethernet header.
-    pub l3: u32,
-    /// Offset of its transport header.
-    pub l4: u32,
-}
-
 const MAX_EXTENSIONS: usize = 6;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -76,83 +65,60 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 
-/// Reads an IP packet whose Ethernet header says `ether_type`.
+/// Reads an IP packet whose Ethernet header says `ether_type`. After an error `out` holds what could be read.
 ///
 /// # Errors
 /// The reason for which the packet is to be dropped.
 #[inline(always)]
 pub fn parse<P: Bytes + ?Sized>(packet: &P, ether_type: u16, out: &mut Parsed) -> Result<Kind, DropReason> {
-    let mut network = Network::default();
     match ether_type {
-        wire::ETHERTYPE_IPV4 => ipv4(packet, wire::ETHERNET_LEN, &mut network, Limits::Whole)?,
-        wire::ETHERTYPE_IPV6 => ipv6(packet, wire::ETHERNET_LEN, &mut network, Limits::Whole)?,
+        wire::ETHERTYPE_IPV4 => ipv4(packet, wire::ETHERNET_LEN, out, Limits::Whole)?,
+        wire::ETHERTYPE_IPV6 => ipv6(packet, wire::ETHERNET_LEN, out, Limits::Whole)?,
         wire::ETHERTYPE_ARP => return Ok(Kind::Arp),
         _ => return Err(DropReason::UnsupportedL3),
     }
-    *out = Parsed {
-        tuple: Tuple {
-            src: network.src,
-            dst: network.dst,
-            sport: Be16::ZERO,
-            dport: Be16::ZERO,
-            proto: network.proto,
-        },
-        fragment_id: network.fragment_id,
-        l4: network.l4,
-        shape: network.shape,
-        ttl: network.ttl,
-        tos: network.tos,
-        tcp_flags: 0,
-        icmp_type: 0,
-        icmp_code: 0,
-    };
-    if network.shape & shape::LATER_FRAGMENT == 0 {
+    packet.forget();
+    if out.shape & shape::LATER_FRAGMENT == 0 {
         transport(packet, out)?;
     }
     Ok(Kind::Ip)
 }
 
-/// Reads the packet inside an ICMP error. `None` when it is cut off before its ports, is itself a later fragment, or is not
-/// addressed back to where the error goes.
+/// Offset of the packet that an ICMP error quotes.
 #[inline(always)]
-pub fn inner<P: Bytes + ?Sized>(packet: &P, outer: &Parsed) -> Option<Inner> {
-    let l3 = outer.l4 + size_of::<wire::Icmp>() as u32;
-    let mut network = Network::default();
-    if outer.shape & shape::V6 == 0 {
-        ipv4(packet, l3, &mut network, Limits::Quoted).ok()?;
-    } else {
-        ipv6(packet, l3, &mut network, Limits::Quoted).ok()?;
-    }
-    if network.shape & shape::LATER_FRAGMENT != 0 {
-        return None;
-    }
-    let (sport, dport) = match network.proto {
-        proto::TCP | proto::UDP | proto::SCTP => {
-            let [sport, dport] = packet.load::<[Be16; 2]>(network.l4)?;
-            (sport, dport)
-        }
-        proto::ICMP | proto::ICMPV6 => {
-            let icmp = packet.load::<wire::Icmp>(network.l4)?;
-            let id = if is_echo(network.proto, icmp.kind) { icmp.id } else { Be16::ZERO };
-            (id, id)
-        }
-        _ => (Be16::ZERO, Be16::ZERO),
-    };
-    let tuple = Tuple { src: network.src, dst: network.dst, sport, dport, proto: network.proto };
-    Some(Inner { tuple, l3, l4: network.l4 })
+pub const fn quoted_at(outer: &Parsed) -> u32 {
+    outer.l4 + size_of::<wire::Icmp>() as u32
 }
 
-/// What both IP versions say.
-#[derive(Clone, Copy, Default)]
-struct Network {
-    src: Addr16,
-    dst: Addr16,
-    fragment_id: u32,
-    l4: u32,
-    proto: u8,
-    shape: u8,
-    ttl: u8,
-    tos: u8,
+/// Reads the packet inside an ICMP error: `out.tuple` is its five-tuple in the direction in which it was sent. `None` when it is
+/// cut off before its ports, or is itself a later fragment.
+#[inline(always)]
+pub fn quoted<P: Bytes + ?Sized>(packet: &P, outer: &Parsed, out: &mut Parsed) -> Option<()> {
+    if outer.shape & shape::V6 == 0 {
+        ipv4(packet, quoted_at(outer), out, Limits::Quoted).ok()?;
+    } else {
+        ipv6(packet, quoted_at(outer), out, Limits::Quoted).ok()?;
+    }
+    packet.forget();
+    if out.shape & shape::LATER_FRAGMENT != 0 {
+        return None;
+    }
+    match out.tuple.proto {
+        proto::TCP | proto::UDP | proto::SCTP => {
+            let [sport, dport] = packet.load::<[Be16; 2]>(out.l4)?;
+            out.tuple.sport = sport;
+            out.tuple.dport = dport;
+        }
+        proto::ICMP | proto::ICMPV6 => {
+            let icmp = packet.load::<wire::Icmp>(out.l4)?;
+            if is_echo(out.tuple.proto, icmp.kind) {
+                out.tuple.sport = icmp.id;
+                out.tuple.dport = icmp.id;
+            }
+        }
+        _ => {}
+    }
+    Some(())
 }
 
 /// Whether the lengths of the header must fit the packet, or the packet is a quotation that ends early.
@@ -163,22 +129,44 @@ enum Limits {
 }
 
 #[inline(always)]
-fn ipv4<P: Bytes + ?Sized>(packet: &P, at: u32, out: &mut Network, limits: Limits) -> Result<(), DropReason> {
+fn ipv4<P: Bytes + ?Sized>(packet: &P, at: u32, out: &mut Parsed, limits: Limits) -> Result<(), DropReason> {
     let header: wire::Ipv4 = packet.load(at).ok_or(DropReason::InvalidPacket)?;
     let header_len = u32::from(header.version_ihl & 0x0f) * 4;
+    *out = Parsed {
+        tuple: Tuple {
+            src: Addr16::from_v4_word(header.src),
+            dst: Addr16::from_v4_word(header.dst),
+            sport: Be16::ZERO,
+            dport: Be16::ZERO,
+            proto: header.proto,
+        },
+        fragment_id: u32::from(header.id.raw()),
+        l4: at + header_len,
+        shape: ipv4_shape(header.fragment.get()),
+        ttl: header.ttl,
+        tos: header.tos,
+        tcp_flags: 0,
+        icmp_type: 0,
+        icmp_code: 0,
+    };
     if header.version_ihl >> 4 != 4 || header_len < 20 {
         return Err(DropReason::InvalidPacket);
     }
     if limits == Limits::Whole {
         let total = u32::from(header.total_len.get());
-        let there = packet.len() - at;
+        let there = packet.len().saturating_sub(at);
         // Segments joined beyond 64 KiB say zero ("BIG TCP").
         let joined = total == 0 && there > 0xffff;
         if !joined && (total < header_len || total > there) {
             return Err(DropReason::InvalidPacket);
         }
     }
-    let fragment = header.fragment.get();
+    Ok(())
+}
+
+/// Offset 0 without "more fragments" is a whole packet.
+#[inline(always)]
+const fn ipv4_shape(fragment: u16) -> u8 {
     let mut bits = 0;
     if fragment & 0x3fff != 0 {
         bits |= shape::FRAGMENT;
@@ -189,74 +177,75 @@ fn ipv4<P: Bytes + ?Sized>(packet: &P, at: u32, out: &mut Network, limits: Limit
     if fragment & 0x4000 != 0 {
         bits |= shape::DONT_FRAGMENT;
     }
-    *out = Network {
-        src: Addr16::from_v4_word(header.src),
-        dst: Addr16::from_v4_word(header.dst),
-        fragment_id: u32::from(header.id.raw()),
-        l4: at + header_len,
-        proto: header.proto,
-        shape: bits,
-        ttl: header.ttl,
-        tos: header.tos,
-    };
-    Ok(())
+    bits
 }
 
 #[inline(always)]
-fn ipv6<P: Bytes + ?Sized>(packet: &P, at: u32, out: &mut Network, limits: Limits) -> Result<(), DropReason> {
+fn ipv6<P: Bytes + ?Sized>(packet: &P, at: u32, out: &mut Parsed, limits: Limits) -> Result<(), DropReason> {
     let header: wire::Ipv6 = packet.load(at).ok_or(DropReason::InvalidPacket)?;
+    *out = Parsed {
+        tuple: Tuple {
+            src: header.src,
+            dst: header.dst,
+            sport: Be16::ZERO,
+            dport: Be16::ZERO,
+            proto: header.next,
+        },
+        fragment_id: 0,
+        l4: at + size_of::<wire::Ipv6>() as u32,
+        shape: shape::V6,
+        ttl: header.hop_limit,
+        tos: header.version_class_flow[0] << 4 | header.version_class_flow[1] >> 4,
+        tcp_flags: 0,
+        icmp_type: 0,
+        icmp_code: 0,
+    };
     if header.version_class_flow[0] >> 4 != 6 {
         return Err(DropReason::InvalidPacket);
     }
-    let mut l4 = at + size_of::<wire::Ipv6>() as u32;
-    if limits == Limits::Whole && l4 + u32::from(header.payload_len.get()) > packet.len() {
+    if limits == Limits::Whole && out.l4 + u32::from(header.payload_len.get()) > packet.len() {
         return Err(DropReason::InvalidPacket);
     }
-    let mut next = header.next;
-    let mut bits = shape::V6;
-    let mut fragment_id = 0;
-    let mut ended = false;
     for _ in 0..MAX_EXTENSIONS {
-        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION) {
-            ended = true;
-            break;
+        packet.forget();
+        if !is_extension(out.tuple.proto) || out.shape & shape::LATER_FRAGMENT != 0 {
+            return Ok(());
         }
-        let extension: wire::Ipv6Extension = packet.load(l4).ok_or(DropReason::InvalidIpv6Extension)?;
-        l4 += match next {
-            FRAGMENT => {
-                let fragment = extension.fragment.get();
-                // An "atomic" fragment (offset 0, no more) is a whole packet (RFC 6946).
-                if fragment & 0xfff9 != 0 {
-                    bits |= shape::FRAGMENT;
-                }
-                if fragment & 0xfff8 != 0 {
-                    bits |= shape::LATER_FRAGMENT;
-                }
-                fragment_id = extension.id;
-                8
-            }
-            AUTHENTICATION => (u32::from(extension.len) + 2) * 4,
-            _ => (u32::from(extension.len) + 1) * 8,
-        };
-        next = extension.next;
-        if bits & shape::LATER_FRAGMENT != 0 {
-            ended = true;
-            break;
-        }
+        extension(packet, out)?;
     }
-    if !ended && matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION) {
+    packet.forget();
+    if is_extension(out.tuple.proto) && out.shape & shape::LATER_FRAGMENT == 0 {
         return Err(DropReason::InvalidIpv6Extension);
     }
-    *out = Network {
-        src: header.src,
-        dst: header.dst,
-        fragment_id,
-        l4,
-        proto: next,
-        shape: bits,
-        ttl: header.hop_limit,
-        tos: header.version_class_flow[0] << 4 | header.version_class_flow[1] >> 4,
-    };
+    Ok(())
+}
+
+const fn is_extension(next: u8) -> bool {
+    matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
+}
+
+/// Steps over one extension header.
+#[inline(always)]
+fn extension<P: Bytes + ?Sized>(packet: &P, out: &mut Parsed) -> Result<(), DropReason> {
+    let header: wire::Ipv6Extension = packet.load(out.l4).ok_or(DropReason::InvalidIpv6Extension)?;
+    let units = u32::from(header.len);
+    if out.tuple.proto == FRAGMENT {
+        let fragment = header.fragment.get();
+        // An "atomic" fragment (offset 0, no more) is a whole packet (RFC 6946).
+        if fragment & 0xfff9 != 0 {
+            out.shape |= shape::FRAGMENT;
+        }
+        if fragment & 0xfff8 != 0 {
+            out.shape |= shape::LATER_FRAGMENT;
+        }
+        out.fragment_id = header.id;
+        out.l4 += 8;
+    } else if out.tuple.proto == AUTHENTICATION {
+        out.l4 += (units + 2) * 4;
+    } else {
+        out.l4 += (units + 1) * 8;
+    }
+    out.tuple.proto = header.next;
     Ok(())
 }
 

@@ -15,6 +15,11 @@ pub trait Bytes {
 
     /// Copies a header out of the packet; `None` when it does not reach that far.
     fn load<T: FromBytes>(&self, offset: u32) -> Option<T>;
+
+    /// Called where many paths of the parser meet. A verifier that walks paths one by one may forget here what it knows about
+    /// the result so far; else nothing happens.
+    #[inline(always)]
+    fn forget(&self) {}
 }
 
 /// EtherType of IPv4.

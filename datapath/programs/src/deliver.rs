@@ -1,8 +1,9 @@
 //! Ways out of the node's programs: into a pod, out of the uplink, to the stack.
 
 use crate::{
-    emit::{NEXT, Outcome, redirected},
+    emit::NEXT,
     scene::{Scene, node},
+    skb::Skb,
 };
 use aya_ebpf::{
     bindings::{
@@ -21,24 +22,24 @@ use pleopod_datapath_logic::parse::shape;
 /// Into a pod of this node. From ingress hooks only: the packet appears at the pod's own interface without passing the queue of
 /// the host side.
 #[inline(always)]
-pub fn to_local_pod(scene: &mut Scene, pod: &EndpointValue) -> Outcome {
-    scene.point = ObservationPoint::ToEndpoint;
-    scene.direction = Direction::Ingress;
+pub fn to_local_pod(skb: Skb, scene: &mut Scene, pod: &EndpointValue) -> i32 {
+    scene.point = ObservationPoint::ToEndpoint as u8;
+    scene.direction = Direction::Ingress as u8;
     scene.endpoint_id = pod.id;
     scene.dst_identity = pod.identity;
-    if scene.skb.decrement_ttl(&scene.parsed).is_err() || scene.skb.set_macs(pod.mac, pod.node_mac).is_err() {
-        return Outcome::Drop(DropReason::WriteError);
+    if skb.decrement_ttl(&scene.parsed).is_err() || skb.set_macs(pod.mac, pod.node_mac).is_err() {
+        return scene.drop(DropReason::WriteError);
     }
     // SAFETY: numbers only.
     let ret = unsafe { bpf_redirect_peer(pod.ifindex, 0) };
-    redirected(ForwardReason::ToEndpoint, ret)
+    scene.redirected(ForwardReason::ToEndpoint, ret)
 }
 
 /// To the node's stack, as the packet is.
 #[inline(always)]
-pub fn to_stack(scene: &mut Scene) -> Outcome {
-    scene.point = ObservationPoint::ToStack;
-    Outcome::Forward(ForwardReason::ToStack, i64::from(NEXT))
+pub fn to_stack(scene: &mut Scene) -> i32 {
+    scene.point = ObservationPoint::ToStack as u8;
+    scene.forward(ForwardReason::ToStack, NEXT)
 }
 
 /// Where the routing table sends a packet.
@@ -49,7 +50,7 @@ pub struct NextHop {
 
 /// Asks the routing table. `None`: only the stack can help (no route, another interface than the uplink, too big).
 #[inline(always)]
-pub fn next_hop(scene: &Scene) -> Option<NextHop> {
+pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
     let uplink = node()?.uplink_ifindex;
     let tuple = &scene.parsed.tuple;
     // SAFETY: all zero is a valid value of this C struct.
@@ -73,7 +74,7 @@ pub fn next_hop(scene: &Scene) -> Option<NextHop> {
     // MTU of the outgoing interface.
     let ret = unsafe {
         bpf_fib_lookup(
-            scene.skb.raw.cast(),
+            skb.raw.cast(),
             &raw mut params,
             size_of::<FibLookup>() as i32,
             BPF_FIB_LOOKUP_SKIP_NEIGH,
@@ -98,13 +99,13 @@ pub fn next_hop(scene: &Scene) -> Option<NextHop> {
 
 /// Out of the uplink. The kernel resolves the neighbour and writes the MACs.
 #[inline(always)]
-pub fn to_network(scene: &mut Scene, hop: &mut NextHop) -> Outcome {
-    scene.point = ObservationPoint::ToNetwork;
-    if scene.skb.decrement_ttl(&scene.parsed).is_err() {
-        return Outcome::Drop(DropReason::WriteError);
+pub fn to_network(skb: Skb, scene: &mut Scene, hop: &mut NextHop) -> i32 {
+    scene.point = ObservationPoint::ToNetwork as u8;
+    if skb.decrement_ttl(&scene.parsed).is_err() {
+        return scene.drop(DropReason::WriteError);
     }
     // SAFETY: the struct is valid for its size.
     let ret =
         unsafe { bpf_redirect_neigh(hop.ifindex, &raw mut hop.neighbour, size_of::<RedirNeigh>() as i32, 0) };
-    redirected(ForwardReason::ToNetwork, ret)
+    scene.redirected(ForwardReason::ToNetwork, ret)
 }

@@ -3,7 +3,7 @@
 use crate::{
     config::{config, has},
     maps,
-    scene::{Scene, identity_of},
+    scene::{Scene, forget, identity_of},
 };
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use pleopod_abi::{
@@ -21,54 +21,63 @@ use pleopod_datapath_logic::parse::shape;
 pub const NEXT: i32 = -1;
 const DROP: i32 = 2;
 const REDIRECT: i64 = 7;
+const NEW: u8 = CtVerdict::New as u8;
+const ESTABLISHED: u8 = CtVerdict::Established as u8;
+const REPLY: u8 = CtVerdict::Reply as u8;
 
-/// What became of a packet.
-pub enum Outcome {
-    /// On its way. The number is the return value of a redirect helper, or [`NEXT`].
-    Forward(ForwardReason, i64),
-    /// Gone.
-    Drop(DropReason),
+/// Counts and reports what became of the packet; the result is the program's return value.
+#[inline(always)]
+pub fn finish(scene: &mut Scene, ret: i32) -> i32 {
+    forget();
+    let (reason, direction) = (scene.reason, scene.direction);
+    count_raw(u32::from(reason) << 2 | u32::from(direction), scene.len);
+    if has(config_flags::FLOW_EVENTS) && (scene.packets != 0 || scene.dropped != 0) {
+        report(scene);
+    }
+    ret
 }
 
-/// Counts and reports the outcome; the result is the program's return value.
-#[inline(always)]
-pub fn finish(scene: &mut Scene, outcome: Outcome) -> i32 {
-    match outcome {
-        Outcome::Forward(how, ret) => {
-            count(how as u8, scene.direction, scene.len);
-            if scene.packets != 0 && has(config_flags::FLOW_EVENTS) {
-                report(scene, Verdict::Forwarded as u8, how as u8);
-            }
-            ret as i32
-        }
-        Outcome::Drop(reason) => {
-            count(reason as u8, scene.direction, scene.len);
-            if has(config_flags::FLOW_EVENTS) {
-                scene.packets = 1;
-                report(scene, Verdict::Dropped as u8, reason as u8);
-            }
-            DROP
-        }
+// === impl Scene ===
+
+impl Scene {
+    /// The packet goes on its way. `ret` is what a redirect helper said, or [`NEXT`].
+    #[inline(always)]
+    pub fn forward(&mut self, how: ForwardReason, ret: i32) -> i32 {
+        self.reason = how as u8;
+        ret
+    }
+
+    /// The packet is gone.
+    #[inline(always)]
+    pub fn drop(&mut self, reason: DropReason) -> i32 {
+        self.reason = reason as u8;
+        self.dropped = 1;
+        DROP
+    }
+
+    /// After a redirect helper: anything but "redirect" means that the kernel would not.
+    #[inline(always)]
+    pub fn redirected(&mut self, how: ForwardReason, ret: i64) -> i32 {
+        if ret == REDIRECT { self.forward(how, ret as i32) } else { self.drop(DropReason::Unroutable) }
     }
 }
 
 /// A packet that is not looked at any further (ARP, link chatter, what no pod has to do with).
 #[inline(always)]
 pub fn pass(scene: &Scene) -> i32 {
-    count(ForwardReason::Passed as u8, scene.direction, scene.len);
+    count_raw((ForwardReason::Passed as u32) << 2 | u32::from(scene.direction), scene.len);
     NEXT
-}
-
-/// Outcome of a redirect helper: anything but "redirect" means that the kernel would not.
-#[inline(always)]
-pub fn redirected(how: ForwardReason, ret: i64) -> Outcome {
-    if ret == REDIRECT { Outcome::Forward(how, ret) } else { Outcome::Drop(DropReason::Unroutable) }
 }
 
 /// Adds to the per-CPU counters.
 #[inline(always)]
 pub fn count(reason: u8, direction: Direction, bytes: u32) {
-    if let Some(value) = maps::pleo_metrics.get_ptr_mut(metric_index(reason, direction)) {
+    count_raw(metric_index(reason, direction), bytes);
+}
+
+#[inline(always)]
+fn count_raw(index: u32, bytes: u32) {
+    if let Some(value) = maps::pleo_metrics.get_ptr_mut(index) {
         // SAFETY: the slot of this CPU; a program that interrupts this one may make it lose a count, nothing worse.
         unsafe {
             (*value).packets += 1;
@@ -79,8 +88,13 @@ pub fn count(reason: u8, direction: Direction, bytes: u32) {
 
 /// Writes a flow event. Never waits: with no room in the ring the event is counted as lost.
 #[inline(never)]
-fn report(scene: &Scene, verdict: u8, reason: u8) -> i32 {
+fn report(scene: &Scene) -> i32 {
     let parsed = &scene.parsed;
+    let (verdict, packets) = if scene.dropped == 0 {
+        (Verdict::Forwarded as u8, scene.packets)
+    } else {
+        (Verdict::Dropped as u8, 1)
+    };
     let known = !parsed.tuple.src.is_unspecified() || !parsed.tuple.dst.is_unspecified();
     let src_identity = match scene.src_identity {
         identity::UNKNOWN if known => identity_of(&parsed.tuple.src),
@@ -90,23 +104,14 @@ fn report(scene: &Scene, verdict: u8, reason: u8) -> i32 {
         identity::UNKNOWN if known => identity_of(&parsed.tuple.dst),
         found => found,
     };
-    let mut flags = 0;
-    if known {
-        flags |= flow_flags::HAS_ADDRESSES;
-    }
-    match scene.ct {
-        CtVerdict::Untracked | CtVerdict::Related => {}
-        CtVerdict::Reply => flags |= flow_flags::REPLY_KNOWN | flow_flags::REPLY,
-        CtVerdict::New | CtVerdict::Established => flags |= flow_flags::REPLY_KNOWN,
-    }
-    if parsed.shape & shape::FRAGMENT != 0 {
-        flags |= flow_flags::FRAGMENT;
-    }
-    if parsed.shape & shape::ICMP_ERROR != 0 {
-        flags |= flow_flags::ICMP_ERROR;
-    }
+    let mut flags = flow_flags::HAS_ADDRESSES * u16::from(known);
+    flags |= flow_flags::REPLY_KNOWN * u16::from(matches!(scene.ct, NEW | ESTABLISHED | REPLY));
+    flags |= flow_flags::REPLY * u16::from(scene.ct == REPLY);
+    flags |= flow_flags::FRAGMENT * u16::from(parsed.shape & shape::FRAGMENT != 0);
+    flags |= flow_flags::ICMP_ERROR * u16::from(parsed.shape & shape::ICMP_ERROR != 0);
+    forget();
     let Some(mut entry) = maps::pleo_events.reserve_untyped::<FlowEvent>(0) else {
-        count(counter::FLOW_EVENT_LOST, scene.direction, 0);
+        count_raw(u32::from(counter::FLOW_EVENT_LOST) << 2 | u32::from(scene.direction), 0);
         return 0;
     };
     let event = entry.as_mut_ptr();
@@ -120,11 +125,11 @@ fn report(scene: &Scene, verdict: u8, reason: u8) -> i32 {
             cpu: bpf_get_smp_processor_id(),
             time_ns: bpf_ktime_get_ns(),
         };
-        (*event).point = scene.point as u8;
+        (*event).point = scene.point;
         (*event).verdict = verdict;
-        (*event).reason = reason;
-        (*event).ct = scene.ct as u8;
-        (*event).direction = scene.direction as u8;
+        (*event).reason = scene.reason;
+        (*event).ct = scene.ct;
+        (*event).direction = scene.direction;
         (*event).proto = parsed.tuple.proto;
         (*event).tcp_flags = parsed.tcp_flags;
         (*event).icmp_type = parsed.icmp_type;
@@ -136,7 +141,7 @@ fn report(scene: &Scene, verdict: u8, reason: u8) -> i32 {
         (*event).endpoint_id = scene.endpoint_id;
         (*event).ether_type = scene.ethernet.ether_type.get();
         (*event).ifindex = scene.ifindex;
-        (*event).packets = scene.packets;
+        (*event).packets = packets;
         (*event).len = scene.len;
         (*event).src = parsed.tuple.src;
         (*event).dst = parsed.tuple.dst;

@@ -3,7 +3,7 @@
 
 use crate::{
     config::ready,
-    emit::{NEXT, Outcome, finish, pass, redirected},
+    emit::{NEXT, finish, pass},
     scene::{Scene, endpoint},
     skb::Skb,
 };
@@ -19,34 +19,37 @@ pub fn from_host(ctx: TcContext) -> i32 {
         return NEXT;
     }
     let skb = Skb::new(&ctx);
-    let Some(mut scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::FromHost) else {
+    let Some(scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::FromHost) else {
         return NEXT;
     };
-    match scene.parse() {
+    match scene.parse(skb) {
         Ok(Kind::Ip) => {}
-        Ok(Kind::Arp) => return pass(&scene),
-        Err(reason) => return finish(&mut scene, Outcome::Drop(reason)),
+        Ok(Kind::Arp) => return pass(scene),
+        Err(reason) => {
+            let ret = scene.drop(reason);
+            return finish(scene, ret);
+        }
     }
     if spoof::is_link_chatter(&scene.parsed) || spoof::is_multicast(&scene.parsed.tuple.dst) {
-        return pass(&scene);
+        return pass(scene);
     }
-    let outcome = judge(&mut scene);
-    finish(&mut scene, outcome)
+    let ret = judge(skb, scene);
+    finish(scene, ret)
 }
 
 #[inline(always)]
-fn judge(scene: &mut Scene) -> Outcome {
+fn judge(skb: Skb, scene: &mut Scene) -> i32 {
     match endpoint(&scene.parsed.tuple.dst) {
         Some(pod) if pod.flags & endpoint_flags::HOST == 0 => {
-            if scene.skb.set_macs(pod.mac, pod.node_mac).is_err() {
-                return Outcome::Drop(DropReason::WriteError);
+            if skb.set_macs(pod.mac, pod.node_mac).is_err() {
+                return scene.drop(DropReason::WriteError);
             }
             // to_pod follows the connection and reports.
             // SAFETY: numbers only.
             let ret = unsafe { bpf_redirect(pod.ifindex, 0) };
-            redirected(ForwardReason::ToEndpoint, ret)
+            scene.redirected(ForwardReason::ToEndpoint, ret)
         }
-        Some(_) => Outcome::Forward(ForwardReason::Passed, i64::from(NEXT)),
-        None => Outcome::Drop(DropReason::Unroutable),
+        Some(_) => scene.forward(ForwardReason::Passed, NEXT),
+        None => scene.drop(DropReason::Unroutable),
     }
 }

@@ -7,7 +7,7 @@
 use crate::{
     config::{config, has, ready},
     deliver::{next_hop, to_local_pod, to_network, to_stack},
-    emit::{NEXT, Outcome, finish, pass},
+    emit::{NEXT, finish, pass},
     scene::{Scene, endpoint},
     skb::Skb,
     track,
@@ -32,26 +32,29 @@ pub fn from_pod(ctx: TcContext) -> i32 {
         return NEXT;
     }
     let skb = Skb::new(&ctx);
-    let Some(mut scene) = Scene::new(skb, Direction::Egress, ObservationPoint::FromEndpoint) else {
+    let Some(scene) = Scene::new(skb, Direction::Egress, ObservationPoint::FromEndpoint) else {
         return NEXT;
     };
-    match scene.parse() {
+    match scene.parse(skb) {
         Ok(Kind::Ip) => {}
-        Ok(Kind::Arp) => return pass(&scene),
-        Err(reason) => return finish(&mut scene, Outcome::Drop(reason)),
+        Ok(Kind::Arp) => return pass(scene),
+        Err(reason) => {
+            let ret = scene.drop(reason);
+            return finish(scene, ret);
+        }
     }
     if spoof::is_link_chatter(&scene.parsed) {
-        return pass(&scene);
+        return pass(scene);
     }
-    let outcome = match judge(&mut scene) {
-        Ok(outcome) => outcome,
-        Err(reason) => Outcome::Drop(reason),
+    let ret = match judge(skb, scene) {
+        Ok(ret) => ret,
+        Err(reason) => scene.drop(reason),
     };
-    finish(&mut scene, outcome)
+    finish(scene, ret)
 }
 
 #[inline(always)]
-fn judge(scene: &mut Scene) -> Result<Outcome, DropReason> {
+fn judge(skb: Skb, scene: &mut Scene) -> Result<i32, DropReason> {
     let own = endpoint(&scene.parsed.tuple.src);
     if let Some(own) = own {
         scene.src_identity = own.identity;
@@ -61,11 +64,11 @@ fn judge(scene: &mut Scene) -> Result<Outcome, DropReason> {
         spoof::check(own, scene.ifindex, scene.ethernet.src)?;
     }
     track::fragment(scene)?;
-    track::track(scene);
+    track::track(skb, scene);
     let owner = endpoint(&scene.parsed.tuple.dst);
     match (way(&scene.parsed, owner), owner) {
-        (Way::Pod, Some(pod)) => Ok(to_local_pod(scene, pod)),
-        (Way::Out, _) => Ok(out(scene)),
+        (Way::Pod, Some(pod)) => Ok(to_local_pod(skb, scene, pod)),
+        (Way::Out, _) => Ok(out(skb, scene)),
         _ => {
             note_host(scene, owner);
             Ok(to_stack(scene))
@@ -74,13 +77,13 @@ fn judge(scene: &mut Scene) -> Result<Outcome, DropReason> {
 }
 
 #[inline(always)]
-fn out(scene: &mut Scene) -> Outcome {
-    let Some(mut hop) = next_hop(scene) else { return to_stack(scene) };
+fn out(skb: Skb, scene: &mut Scene) -> i32 {
+    let Some(mut hop) = next_hop(skb, scene) else { return to_stack(scene) };
     if !has(config_flags::MASQUERADE) || is_native(&scene.parsed.tuple.dst) {
         // Nothing is left to do for to_uplink.
-        scene.skb.mark_done();
+        skb.mark_done();
     }
-    to_network(scene, &mut hop)
+    to_network(skb, scene, &mut hop)
 }
 
 /// Whether pods talk to `addr` with their own addresses, as far as the configuration says.

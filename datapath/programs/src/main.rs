@@ -4,6 +4,7 @@
 //! `sys/bpf/build.rs`; for the host this is an empty binary.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod config;
@@ -19,6 +20,8 @@ mod from_pod;
 mod from_uplink;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod nat;
 #[cfg(target_arch = "bpf")]
 mod scene;
 #[cfg(target_arch = "bpf")]

@@ -13,7 +13,7 @@ use pleopod_abi::{
     frag::{FragKey, FragValue},
     ipcache::{IpcacheKey, IpcacheValue},
     lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbReverseKey, LbReverseValue, LbSlotKey},
-    maps::{NO_PREALLOC, size},
+    maps::{NO_PREALLOC, SCRATCH_LEN, size},
     metrics::{METRICS_LEN, MetricValue},
     nat::{NatKey, NatValue},
     node::NodeValue,
@@ -47,3 +47,5 @@ pub static pleo_metrics: PerCpuArray<MetricValue, { METRICS_LEN as usize }> = Pe
 pub static pleo_node: Array<NodeValue, 1> = Array::new();
 #[btf_map]
 pub static pleo_events: RingBuf<(), { size::EVENTS }> = RingBuf::new();
+#[btf_map]
+pub static pleo_scratch: PerCpuArray<[u64; SCRATCH_LEN / 8], 1> = PerCpuArray::new();

@@ -8,6 +8,7 @@ use pleopod_abi::{
     endpoint::{EndpointKey, EndpointValue},
     identity,
     ipcache::IpcacheKey,
+    maps::SCRATCH_LEN,
     metrics::Direction,
     node::NodeValue,
     reason::ObservationPoint,
@@ -18,10 +19,29 @@ use pleopod_datapath_logic::{
 };
 
 /// The packet at hand.
+///
+/// Lives in a per-CPU map and not on the stack, for two reasons: the stack of a call chain is 512 bytes, and the verifier knows
+/// nothing about the contents of a map, so that the paths of the parser become one again behind it (see [`forget`]). For the
+/// latter all fields are plain numbers. A tc program runs to its end on its CPU before another one starts there: softirqs are
+/// off, and nothing here calls back into the stack.
+#[repr(C)]
 pub struct Scene {
-    pub skb: Skb,
     pub parsed: Parsed,
+    /// The packet that an ICMP error quotes.
+    pub quoted: Parsed,
     pub ethernet: Ethernet,
+    /// [`ObservationPoint`].
+    pub point: u8,
+    /// [`Direction`].
+    pub direction: u8,
+    /// [`CtVerdict`](pleopod_abi::ct::CtVerdict).
+    pub ct: u8,
+    /// Index into the pairs of the connection's entry.
+    pub way: u8,
+    /// How or why the packet left: a `ForwardReason` or, if `dropped`, a `DropReason`.
+    pub reason: u8,
+    pub dropped: u8,
+    pub endpoint_id: u16,
     pub len: u32,
     pub ifindex: u32,
     /// 0 while not known; `emit` looks it up if an event is due.
@@ -29,38 +49,51 @@ pub struct Scene {
     pub dst_identity: u32,
     /// Packets that the due event stands for; 0 when none is due.
     pub packets: u32,
-    pub endpoint_id: u16,
-    pub ct: CtVerdict,
-    pub direction: Direction,
-    pub point: ObservationPoint,
 }
+
+const _: () = assert!(size_of::<Scene>() <= SCRATCH_LEN && align_of::<Scene>() <= 8);
 
 impl Scene {
     /// Loads the Ethernet header; the rest is for [`Self::parse`].
     #[inline(always)]
-    pub fn new(skb: Skb, direction: Direction, point: ObservationPoint) -> Option<Self> {
+    pub fn new(skb: Skb, direction: Direction, point: ObservationPoint) -> Option<&'static mut Self> {
         let ethernet = skb.ethernet()?;
-        Some(Self {
-            skb,
+        let scratch = maps::pleo_scratch.get_ptr_mut(0)?.cast::<Self>();
+        // SAFETY: memory of this CPU's own entry, large enough and aligned (checked above), used by one program at a time.
+        let scene = unsafe { &mut *scratch };
+        *scene = Self {
             parsed: Parsed::default(),
+            quoted: Parsed::default(),
             ethernet,
+            point: point as u8,
+            direction: direction as u8,
+            ct: CtVerdict::Untracked as u8,
+            way: 0,
+            reason: 0,
+            dropped: 0,
+            endpoint_id: 0,
             len: skb.len(),
             ifindex: skb.ifindex(),
             src_identity: identity::UNKNOWN,
             dst_identity: identity::UNKNOWN,
             packets: 0,
-            endpoint_id: 0,
-            ct: CtVerdict::Untracked,
-            direction,
-            point,
-        })
+        };
+        Some(scene)
     }
 
     #[inline(always)]
-    pub fn parse(&mut self) -> Result<Kind, DropReason> {
-        let skb = self.skb;
-        parse::parse(&skb, self.ethernet.ether_type.get(), &mut self.parsed)
+    pub fn parse(&mut self, skb: Skb) -> Result<Kind, DropReason> {
+        let kind = parse::parse(&skb, self.ethernet.ether_type.get(), &mut self.parsed);
+        forget();
+        kind
     }
+}
+
+/// Makes the compiler read memory again, and so the verifier forget what it knows of it.
+#[inline(always)]
+pub fn forget() {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("", options(nostack, preserves_flags)) }
 }
 
 /// The local endpoint that owns an address.

@@ -123,4 +123,9 @@ impl Bytes for Skb {
             if ret == 0 { Some(value.assume_init()) } else { None }
         }
     }
+
+    #[inline(always)]
+    fn forget(&self) {
+        crate::scene::forget();
+    }
 }

@@ -1,4 +1,342 @@
-//! Socket hooks (to be written).
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-macro_rules! sa { ($($n:ident $a:ident)*) => {$( #[cgroup_sock_addr($a)] pub fn $n(_ctx: SockAddrContext) -> i32 { 1 } )*} }
-sa!(sock_connect4 connect4 sock_connect6 connect6 sock_sendmsg4 sendmsg4 sock_sendmsg6 sendmsg6 sock_recvmsg4 recvmsg4 sock_recvmsg6 recvmsg6 sock_getpeer4 getpeername4 sock_getpeer6 getpeername6);
+//! The socket hooks: a Service is chosen where a socket asks for it, so no packet is ever translated.
+//!
+//! connect (and sendmsg of an unconnected socket) puts the address of a backend in place of the Service's and remembers the
+//! pair under the socket's cookie; recvmsg and getpeername put the Service's address back. IPv4 destinations of IPv6 sockets
+//! are the same v4-mapped address as everywhere, so they need no case of their own.
+
+use crate::{
+    config::{has, ready},
+    emit, maps,
+};
+use aya_ebpf::{
+    bindings::bpf_sock_addr,
+    helpers::generated::{
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_prandom_u32,
+        bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_set_retval,
+    },
+    macros::cgroup_sock_addr,
+    programs::SockAddrContext,
+};
+use pleopod_abi::{
+    Addr16, Be16,
+    config::config_flags,
+    endpoint::{NetnsKey, NetnsValue},
+    event::{EVENT_VERSION, EventHeader, SockEvent, kind},
+    identity,
+    lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbReverseKey, LbReverseValue, LbSlotKey, scope},
+    metrics::{Direction, counter},
+    proto,
+    reason::{Verdict, XlatePoint},
+};
+use pleopod_datapath_logic::service;
+
+const ALLOW: i32 = 1;
+const REFUSE: i32 = 0;
+const ECONNREFUSED: i32 = 111;
+const BPF_ANY: u64 = 0;
+
+#[cgroup_sock_addr(connect4)]
+pub fn sock_connect4(ctx: SockAddrContext) -> i32 {
+    forward(&Call::v4(ctx), false)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn sock_connect6(ctx: SockAddrContext) -> i32 {
+    forward(&Call::v6(ctx), false)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sock_sendmsg4(ctx: SockAddrContext) -> i32 {
+    forward(&Call::v4(ctx), true)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sock_sendmsg6(ctx: SockAddrContext) -> i32 {
+    forward(&Call::v6(ctx), true)
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+pub fn sock_recvmsg4(ctx: SockAddrContext) -> i32 {
+    backward(&Call::v4(ctx), false)
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+pub fn sock_recvmsg6(ctx: SockAddrContext) -> i32 {
+    backward(&Call::v6(ctx), false)
+}
+
+#[cgroup_sock_addr(getpeername4)]
+pub fn sock_getpeer4(ctx: SockAddrContext) -> i32 {
+    backward(&Call::v4(ctx), true)
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub fn sock_getpeer6(ctx: SockAddrContext) -> i32 {
+    backward(&Call::v6(ctx), true)
+}
+
+/// The call of a socket: its context and the family of the address in it.
+struct Call {
+    ctx: *mut bpf_sock_addr,
+    v6: bool,
+}
+
+/// An address and a port.
+#[derive(Clone, Copy)]
+struct Peer {
+    addr: Addr16,
+    port: Be16,
+}
+
+/// From the Service to a backend. `sticky`: choose by the socket and not anew each time, for sockets that send many datagrams
+/// without connecting.
+#[inline(always)]
+fn forward(call: &Call, sticky: bool) -> i32 {
+    if !ready() || !has(config_flags::SOCKET_LB) {
+        return ALLOW;
+    }
+    let protocol = call.protocol();
+    if protocol != proto::TCP && protocol != proto::UDP && protocol != proto::SCTP {
+        return ALLOW;
+    }
+    let asked = call.peer();
+    let key = LbFrontendKey { addr: asked.addr, port: asked.port, proto: protocol, scope: scope::CLUSTER };
+    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
+    let Some(frontend) = (unsafe { maps::pleo_lb_fe.get(key) }) else {
+        if protocol == proto::UDP && !sticky {
+            forget(call, &asked);
+        }
+        return ALLOW;
+    };
+    let cookie = call.cookie();
+    // SAFETY: no arguments.
+    let random = if sticky { mix(cookie) } else { unsafe { bpf_get_prandom_u32() } };
+    let mut chosen = slot(frontend, random);
+    if chosen.is_none() && frontend.backend_count != 0 {
+        // The agent took backends away between the two lookups: the frontend's new count is there by now.
+        // SAFETY: as above.
+        if let Some(again) = unsafe { maps::pleo_lb_fe.get(key) } {
+            chosen = slot(again, random);
+        }
+    }
+    let Some(backend) = chosen else {
+        emit::count(counter::NO_BACKEND, Direction::Egress, 0);
+        // SAFETY: number only.
+        let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
+        return REFUSE;
+    };
+    let there = Peer { addr: backend.addr, port: backend.port };
+    let reverse = LbReverseKey { cookie, addr: there.addr, port: there.port, proto: protocol, _pad: [0; 5] };
+    let service =
+        LbReverseValue { addr: asked.addr, port: asked.port, _pad: 0, service_id: frontend.service_id };
+    let known = sticky
+        // SAFETY: as above; the entry is only compared.
+        && unsafe { maps::pleo_lb_rev.get(reverse) }.is_some_and(|v| v.addr == asked.addr && v.port == asked.port);
+    if !known {
+        // A full map evicts the oldest; without the entry the socket would merely see the backend's address.
+        let _ = maps::pleo_lb_rev.insert(reverse, service, BPF_ANY);
+    }
+    call.set_peer(there);
+    if has(config_flags::SOCK_EVENTS) && !known {
+        report(call, XlatePoint::PreForward, &asked, frontend.service_id, cookie);
+        report(call, XlatePoint::PostForward, &there, frontend.service_id, cookie);
+    }
+    ALLOW
+}
+
+/// From the backend to the Service.
+///
+/// An event is sent for what was translated, and for getpeername also for what was not; not for every datagram received.
+#[inline(always)]
+fn backward(call: &Call, always_report: bool) -> i32 {
+    if !ready() || !has(config_flags::SOCKET_LB) {
+        return ALLOW;
+    }
+    let protocol = call.protocol();
+    if protocol != proto::TCP && protocol != proto::UDP && protocol != proto::SCTP {
+        return ALLOW;
+    }
+    let there = call.peer();
+    let cookie = call.cookie();
+    let key = LbReverseKey { cookie, addr: there.addr, port: there.port, proto: protocol, _pad: [0; 5] };
+    // SAFETY: read at once; an evicted entry keeps its memory until the program ends.
+    let found = unsafe { maps::pleo_lb_rev.get(key) };
+    let events = has(config_flags::SOCK_EVENTS);
+    let Some(service) = found else {
+        if events && always_report {
+            report(call, XlatePoint::PreReverse, &there, 0, cookie);
+        }
+        return ALLOW;
+    };
+    let asked = Peer { addr: service.addr, port: service.port };
+    let service_id = service.service_id;
+    call.set_peer(asked);
+    if events {
+        report(call, XlatePoint::PreReverse, &there, service_id, cookie);
+        report(call, XlatePoint::PostReverse, &asked, service_id, cookie);
+    }
+    ALLOW
+}
+
+/// A UDP socket may connect again, to a backend by its own address: what it asked for before no longer counts.
+#[inline(always)]
+fn forget(call: &Call, peer: &Peer) {
+    let key = LbReverseKey {
+        cookie: call.cookie(),
+        addr: peer.addr,
+        port: peer.port,
+        proto: proto::UDP,
+        _pad: [0; 5],
+    };
+    let _ = maps::pleo_lb_rev.remove(key);
+}
+
+#[inline(always)]
+fn slot(frontend: &LbFrontendValue, random: u32) -> Option<&'static LbBackend> {
+    let slot = service::pick(random, frontend.backend_count)?;
+    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
+    unsafe { maps::pleo_lb_slot.get(LbSlotKey { service_id: frontend.service_id, slot }) }
+}
+
+/// Spreads socket cookies, which are small consecutive numbers, over 32 bits.
+#[inline(always)]
+fn mix(cookie: u64) -> u32 {
+    let spread = cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((spread ^ (spread >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
+}
+
+/// Writes a socket event. Never waits: with no room in the ring the event is counted as lost.
+#[inline(never)]
+fn report(call: &Call, point: XlatePoint, peer: &Peer, service_id: u32, cookie: u64) -> i32 {
+    let netns = call.netns();
+    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
+    let owner: Option<&NetnsValue> = unsafe { maps::pleo_netns.get(NetnsKey { cookie: netns }) };
+    let (src_identity, endpoint_id, src) = match owner {
+        Some(owner) if peer.addr.is_v4() => (owner.identity, owner.id, owner.addr4),
+        Some(owner) => (owner.identity, owner.id, owner.addr6),
+        None => (identity::HOST, 0, Addr16::UNSPECIFIED),
+    };
+    let verdict = match point {
+        XlatePoint::PreForward | XlatePoint::PreReverse => Verdict::Traced,
+        XlatePoint::PostForward | XlatePoint::PostReverse => Verdict::Translated,
+    };
+    let Some(mut entry) = maps::pleo_events.reserve_untyped::<SockEvent>(0) else {
+        emit::count(counter::SOCK_EVENT_LOST, Direction::Unknown, 0);
+        return 0;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: reserved memory of the right size and alignment; every field is written. The helpers take no arguments.
+    unsafe {
+        (*event).header = EventHeader {
+            kind: kind::SOCK,
+            version: EVENT_VERSION,
+            len: size_of::<SockEvent>() as u16,
+            cpu: bpf_get_smp_processor_id(),
+            time_ns: bpf_ktime_get_ns(),
+        };
+        (*event).socket_cookie = cookie;
+        (*event).netns_cookie = netns;
+        (*event).cgroup_id = bpf_get_current_cgroup_id();
+        (*event).point = point as u8;
+        (*event).verdict = verdict as u8;
+        (*event).proto = call.protocol();
+        (*event)._pad = 0;
+        (*event).service_id = service_id;
+        (*event).src_identity = src_identity;
+        (*event).endpoint_id = endpoint_id;
+        (*event).sport = call.local_port();
+        (*event).src = src;
+        (*event).dst = peer.addr;
+        (*event).dport = peer.port;
+        (*event)._pad2 = 0;
+        (*event).pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    }
+    entry.submit(0);
+    0
+}
+
+// === impl Call ===
+
+/// Reads or writes a field of the context one by one: the verifier knows only whole fields at fixed offsets.
+macro_rules! field {
+    ($ctx:expr, $($field:tt)+) => {
+        // SAFETY: the context of the program; volatile keeps the compiler from joining accesses.
+        unsafe { core::ptr::read_volatile(&raw const (*$ctx).$($field)+) }
+    };
+}
+
+macro_rules! set_field {
+    ($ctx:expr, $value:expr, $($field:tt)+) => {
+        // SAFETY: the context of the program; the field is writable for these hooks.
+        unsafe { core::ptr::write_volatile(&raw mut (*$ctx).$($field)+, $value) }
+    };
+}
+
+impl Call {
+    #[inline(always)]
+    fn v4(ctx: SockAddrContext) -> Self {
+        Self { ctx: ctx.sock_addr, v6: false }
+    }
+
+    #[inline(always)]
+    fn v6(ctx: SockAddrContext) -> Self {
+        Self { ctx: ctx.sock_addr, v6: true }
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        field!(self.ctx, protocol) as u8
+    }
+
+    #[inline(always)]
+    fn peer(&self) -> Peer {
+        let addr = if self.v6 {
+            Addr16::from_words([
+                field!(self.ctx, user_ip6[0]),
+                field!(self.ctx, user_ip6[1]),
+                field!(self.ctx, user_ip6[2]),
+                field!(self.ctx, user_ip6[3]),
+            ])
+        } else {
+            Addr16::from_v4_word(field!(self.ctx, user_ip4))
+        };
+        Peer { addr, port: Be16::from_raw(field!(self.ctx, user_port) as u16) }
+    }
+
+    #[inline(always)]
+    fn set_peer(&self, peer: Peer) {
+        if self.v6 {
+            let words = peer.addr.words();
+            set_field!(self.ctx, words[0], user_ip6[0]);
+            set_field!(self.ctx, words[1], user_ip6[1]);
+            set_field!(self.ctx, words[2], user_ip6[2]);
+            set_field!(self.ctx, words[3], user_ip6[3]);
+        } else {
+            set_field!(self.ctx, peer.addr.v4_word(), user_ip4);
+        }
+        set_field!(self.ctx, u32::from(peer.port.raw()), user_port);
+    }
+
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        // SAFETY: the context of the program.
+        unsafe { bpf_get_socket_cookie(self.ctx.cast()) }
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u64 {
+        // SAFETY: the context of the program.
+        unsafe { bpf_get_netns_cookie(self.ctx.cast()) }
+    }
+
+    /// The socket's own port, zero while it has none.
+    #[inline(always)]
+    fn local_port(&self) -> Be16 {
+        let sk = field!(self.ctx, __bindgen_anon_1.sk);
+        if sk.is_null() {
+            return Be16::ZERO;
+        }
+        // SAFETY: a socket that the kernel lends to the program.
+        Be16::new(unsafe { core::ptr::read_volatile(&raw const (*sk).src_port) } as u16)
+    }
+}

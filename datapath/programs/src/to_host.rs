@@ -3,7 +3,7 @@
 
 use crate::{
     config::ready,
-    emit::{NEXT, Outcome, finish, pass},
+    emit::{NEXT, finish, pass},
     scene::Scene,
     skb::Skb,
 };
@@ -17,16 +17,20 @@ pub fn to_host(ctx: TcContext) -> i32 {
         return NEXT;
     }
     let skb = Skb::new(&ctx);
-    let Some(mut scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::ToHost) else {
+    let Some(scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::ToHost) else {
         return NEXT;
     };
-    match scene.parse() {
+    match scene.parse(skb) {
         Ok(Kind::Ip) => {}
-        Ok(Kind::Arp) => return pass(&scene),
-        Err(reason) => return finish(&mut scene, Outcome::Drop(reason)),
+        Ok(Kind::Arp) => return pass(scene),
+        Err(reason) => {
+            let ret = scene.drop(reason);
+            return finish(scene, ret);
+        }
     }
     if spoof::is_link_chatter(&scene.parsed) || spoof::is_multicast(&scene.parsed.tuple.dst) {
-        return pass(&scene);
+        return pass(scene);
     }
-    finish(&mut scene, Outcome::Forward(ForwardReason::ToHost, i64::from(NEXT)))
+    let ret = scene.forward(ForwardReason::ToHost, NEXT);
+    finish(scene, ret)
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     config::ready,
-    emit::{NEXT, Outcome, finish, pass},
+    emit::{NEXT, finish, pass},
     scene::{Scene, endpoint},
     skb::Skb,
     track,
@@ -21,26 +21,29 @@ pub fn to_pod(ctx: TcContext) -> i32 {
         return NEXT;
     }
     let skb = Skb::new(&ctx);
-    let Some(mut scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::ToEndpoint) else {
+    let Some(scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::ToEndpoint) else {
         return NEXT;
     };
-    match scene.parse() {
+    match scene.parse(skb) {
         Ok(Kind::Ip) => {}
-        Ok(Kind::Arp) => return pass(&scene),
-        Err(reason) => return finish(&mut scene, Outcome::Drop(reason)),
+        Ok(Kind::Arp) => return pass(scene),
+        Err(reason) => {
+            let ret = scene.drop(reason);
+            return finish(scene, ret);
+        }
     }
     if spoof::is_link_chatter(&scene.parsed) || spoof::is_multicast(&scene.parsed.tuple.dst) {
-        return pass(&scene);
+        return pass(scene);
     }
-    let outcome = match judge(&mut scene) {
-        Ok(outcome) => outcome,
-        Err(reason) => Outcome::Drop(reason),
+    let ret = match judge(skb, scene) {
+        Ok(ret) => ret,
+        Err(reason) => scene.drop(reason),
     };
-    finish(&mut scene, outcome)
+    finish(scene, ret)
 }
 
 #[inline(always)]
-fn judge(scene: &mut Scene) -> Result<Outcome, DropReason> {
+fn judge(skb: Skb, scene: &mut Scene) -> Result<i32, DropReason> {
     if let Some(pod) = endpoint(&scene.parsed.tuple.dst) {
         scene.dst_identity = pod.identity;
         scene.endpoint_id = pod.id;
@@ -50,6 +53,6 @@ fn judge(scene: &mut Scene) -> Result<Outcome, DropReason> {
             if sender.flags & endpoint_flags::HOST != 0 { identity::HOST } else { sender.identity };
     }
     track::fragment(scene)?;
-    track::track(scene);
-    Ok(Outcome::Forward(ForwardReason::ToEndpoint, i64::from(NEXT)))
+    track::track(skb, scene);
+    Ok(scene.forward(ForwardReason::ToEndpoint, NEXT))
 }

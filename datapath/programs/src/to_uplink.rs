@@ -1,16 +1,18 @@
 //! to_uplink: tcx egress of the uplink. What leaves the node: packets that from_pod has already judged (marked), packets of pods
-//! that took the slow way, and the node's own, of which those to and from pods of the cluster are followed.
+//! to the world (masqueraded) or that took the slow way, and the node's own, of which those to pods are followed.
 
 use crate::{
-    config::ready,
-    emit::{NEXT, Outcome, finish, pass},
+    config::{has, ready},
+    emit::{NEXT, finish, pass},
+    from_pod::is_native,
+    nat,
     scene::{Scene, endpoint, identity_of},
     skb::Skb,
     track,
 };
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use pleopod_abi::{
-    DropReason, ForwardReason, endpoint::endpoint_flags, identity, metrics::Direction,
+    DropReason, ForwardReason, config::config_flags, endpoint::endpoint_flags, identity, metrics::Direction,
     reason::ObservationPoint,
 };
 use pleopod_datapath_logic::{parse::Kind, spoof};
@@ -24,27 +26,27 @@ pub fn to_uplink(ctx: TcContext) -> i32 {
     if skb.take_done() {
         return NEXT;
     }
-    let Some(mut scene) = Scene::new(skb, Direction::Egress, ObservationPoint::ToNetwork) else {
+    let Some(scene) = Scene::new(skb, Direction::Egress, ObservationPoint::ToNetwork) else {
         return NEXT;
     };
-    let Ok(Kind::Ip) = scene.parse() else { return pass(&scene) };
+    let Ok(Kind::Ip) = scene.parse(skb) else { return pass(scene) };
     if spoof::is_link_chatter(&scene.parsed) || spoof::is_multicast(&scene.parsed.tuple.dst) {
-        return pass(&scene);
+        return pass(scene);
     }
-    let outcome = match judge(&mut scene) {
-        Ok(Some(outcome)) => outcome,
-        Ok(None) => return pass(&scene),
-        Err(reason) => Outcome::Drop(reason),
+    let ret = match judge(skb, scene) {
+        Ok(Some(ret)) => ret,
+        Ok(None) => return pass(scene),
+        Err(reason) => scene.drop(reason),
     };
-    finish(&mut scene, outcome)
+    finish(scene, ret)
 }
 
 #[inline(always)]
-fn judge(scene: &mut Scene) -> Result<Option<Outcome>, DropReason> {
+fn judge(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
     let owner = endpoint(&scene.parsed.tuple.src);
     match owner {
-        // A pod's packet on the slow way: from_pod has followed it.
-        Some(pod) if pod.flags & endpoint_flags::HOST == 0 => return Ok(None),
+        // from_pod has followed and reported it.
+        Some(pod) if pod.flags & endpoint_flags::HOST == 0 => return masquerade(skb, scene),
         _ => {}
     }
     let peer = identity_of(&scene.parsed.tuple.dst);
@@ -54,6 +56,22 @@ fn judge(scene: &mut Scene) -> Result<Option<Outcome>, DropReason> {
     scene.src_identity = identity::HOST;
     scene.dst_identity = peer;
     track::fragment(scene)?;
-    track::track(scene);
-    Ok(Some(Outcome::Forward(ForwardReason::ToNetwork, i64::from(NEXT))))
+    track::track(skb, scene);
+    Ok(Some(scene.forward(ForwardReason::ToNetwork, NEXT)))
+}
+
+/// A pod's packet gets the node's address if it is for the world, and does not answer somebody who reached the pod by its own.
+#[inline(always)]
+fn masquerade(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
+    if !has(config_flags::MASQUERADE) || is_native(&scene.parsed.tuple.dst) {
+        return Ok(None);
+    }
+    if identity_of(&scene.parsed.tuple.dst) != identity::WORLD {
+        return Ok(None);
+    }
+    track::fragment(scene)?;
+    if track::is_reply(scene) || !nat::outward(skb, scene)? {
+        return Ok(None);
+    }
+    Ok(Some(scene.forward(ForwardReason::Masqueraded, NEXT)))
 }

@@ -3,7 +3,8 @@
 use crate::{
     config::{config, has},
     emit, maps,
-    scene::{Scene, coarse_now, identity_of},
+    scene::{Scene, coarse_now, forget, identity_of},
+    skb::Skb,
 };
 use pleopod_abi::{
     DropReason,
@@ -11,7 +12,7 @@ use pleopod_abi::{
     ct::CtVerdict,
     frag::{FragKey, FragValue},
     identity,
-    metrics::counter,
+    metrics::{Direction, counter},
     time::{beats, ticks},
 };
 use pleopod_datapath_logic::{
@@ -62,7 +63,7 @@ fn fragment_ports(scene: &mut Scene) -> Result<(), DropReason> {
 
 /// Finds or makes the entry of the packet's connection and decides whether an event is due.
 #[inline(always)]
-pub fn track(scene: &mut Scene) {
+pub fn track(skb: Skb, scene: &mut Scene) {
     if !has(config_flags::CONNTRACK) {
         if has(config_flags::EVENT_PER_PACKET) {
             scene.packets = 1;
@@ -70,7 +71,7 @@ pub fn track(scene: &mut Scene) {
         return;
     }
     if scene.parsed.shape & shape::ICMP_ERROR != 0 {
-        related(scene);
+        related(skb, scene);
         return;
     }
     let now = coarse_now();
@@ -87,9 +88,11 @@ pub fn track(scene: &mut Scene) {
         // numbers, a lost update costs an event or a beat of lifetime.
         let entry = unsafe { &mut *entry };
         let step = conntrack::step(entry, &seen, scene.src_identity, &timeouts);
-        scene.ct = step.verdict;
+        scene.ct = step.verdict as u8;
+        scene.way = step.way as u8;
+        forget();
         if let Some(due) =
-            report::note(entry, step.way, seen.proto, seen.tcp_flags, ticks(now), emit::interval())
+            report::note(entry, scene.way.into(), seen.proto, seen.tcp_flags, ticks(now), emit::interval())
         {
             scene.packets = due.packets;
         }
@@ -100,22 +103,23 @@ pub fn track(scene: &mut Scene) {
     }
     let mut entry = conntrack::open(&seen, scene.src_identity, &timeouts);
     report::note(&mut entry, 0, seen.proto, seen.tcp_flags, ticks(now), 0);
-    scene.ct = CtVerdict::New;
+    scene.ct = CtVerdict::New as u8;
     scene.packets = 1;
     if maps::pleo_ct.insert(key, entry, BPF_ANY).is_err() {
-        emit::count(counter::CT_INSERT_FAILED, scene.direction, scene.len);
+        emit::count(counter::CT_INSERT_FAILED, Direction::Unknown, scene.len);
     }
 }
 
 /// An ICMP error belongs to the connection of the packet it quotes; it makes no entry of its own.
 #[inline(always)]
-fn related(scene: &mut Scene) {
+fn related(skb: Skb, scene: &mut Scene) {
     scene.packets = 1;
-    let skb = scene.skb;
-    if let Some(inner) = parse::inner(&skb, &scene.parsed) {
-        let (key, _) = inner.tuple.key();
+    let known = parse::quoted(&skb, &scene.parsed, &mut scene.quoted).is_some();
+    forget();
+    if known {
+        let (key, _) = scene.quoted.tuple.key();
         if maps::pleo_ct.get_ptr(key).is_some() {
-            scene.ct = CtVerdict::Related;
+            scene.ct = CtVerdict::Related as u8;
         }
     }
 }

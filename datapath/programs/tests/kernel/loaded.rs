@@ -3,7 +3,7 @@
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, PerCpuArray},
-    programs::{CgroupSockAddr, Program, SchedClassifier},
+    programs::{CgroupSockAddr, Program},
 };
 use pleopod_abi::{Config, DropReason, ForwardReason, maps, metrics::*};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -41,12 +41,6 @@ pub fn load(ebpf: &mut Ebpf, name: &str) -> u32 {
         panic!("{tail}");
     }
     program.info().expect("info").verified_instruction_count().expect("verified instructions")
-}
-
-/// The classifier of that name, loaded.
-pub fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut SchedClassifier {
-    load(ebpf, name);
-    ebpf.program_mut(name).unwrap().try_into().unwrap()
 }
 
 /// The socket program of that name, loaded.

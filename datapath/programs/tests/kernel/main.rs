@@ -4,3 +4,4 @@ mod loaded;
 mod loads;
 mod nets;
 mod packets;
+mod sockets;

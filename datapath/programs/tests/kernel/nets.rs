@@ -38,7 +38,7 @@ impl Net {
             net.sh(ns, "ip link set lo up; sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0");
         }
         net.sh("node", "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0");
-        net.sh("node", "ip link add pleo_host type veth peer name pleo_net; ip addr add 10.1.0.1/32 dev pleo_host; ip -6 addr add fd01::1/128 dev pleo_host; ip link set pleo_host up; ip link set pleo_net up; ip route add 10.1.0.0/24 dev pleo_host; ip -6 route add fd01::/64 dev pleo_host");
+        net.sh("node", "ip link add pleo_host type veth peer name pleo_net; ip addr add 10.1.0.1/32 dev pleo_host; ip -6 addr add fd01::1/128 dev pleo_host; ip link set pleo_host arp off; ip link set pleo_host up; ip link set pleo_net up; ip route add 10.1.0.0/24 dev pleo_host; ip -6 route add fd01::/64 dev pleo_host");
         for n in [1u8, 2] {
             let pod = format!("pod{n}");
             let pod_ns = net.ns(&pod);
@@ -133,14 +133,17 @@ impl Net {
                     node_mac: [2, 0, 0, 0, 1, n],
                 };
                 loaded::put(&mut ebpf, "pleo_endpoints", &EndpointKey { addr: addr16(&addr) }, &value);
-                loaded::put(&mut ebpf, "pleo_ipcache", &IpcacheKey { addr: addr16(&addr) }, &IpcacheValue {
-                    identity: value.identity,
-                    ..IpcacheValue::default()
-                });
+                loaded::put(
+                    &mut ebpf,
+                    "pleo_ipcache",
+                    &IpcacheKey { addr: addr16(&addr) },
+                    &IpcacheValue { identity: value.identity, ..IpcacheValue::default() },
+                );
             }
         }
         for addr in ["10.1.0.1", "192.0.2.1", "fd01::1", "2001:db8::1"] {
-            let value = EndpointValue { identity: 1, flags: endpoint_flags::HOST, ..EndpointValue::default() };
+            let value =
+                EndpointValue { identity: 1, flags: endpoint_flags::HOST, ..EndpointValue::default() };
             loaded::put(&mut ebpf, "pleo_endpoints", &EndpointKey { addr: addr16(addr) }, &value);
         }
         let node = NodeValue {
