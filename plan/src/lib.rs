@@ -36,19 +36,17 @@ pub struct Planned {
 }
 
 /// What the node `facts.name` must hold so that `intent` is served.
+///
+/// Callers with many Services keep a [`Services`] instead, call [`Services::update`] with what changed, and
+/// [`plan_without_services`] for the rest.
 pub fn plan(intent: &Intent, facts: &NodeFacts) -> Planned {
     let mut services = Services::default();
     services.rebuild(intent, &facts.name);
-    plan_with(intent, facts, &services)
-}
-
-/// As [`plan`], with Services planned beforehand; lets the caller replan only those that changed.
-pub fn plan_with(intent: &Intent, facts: &NodeFacts, services: &Services) -> Planned {
     let mut planned = plan_without_services(intent, facts);
-    planned.desired.services = services.frontends().clone();
     planned.problems.extend(services.problems());
     planned.problems.sort();
     planned.problems.dedup();
+    planned.desired.services = services.into_frontends();
     planned
 }
 

@@ -19,7 +19,7 @@ use pleopod_model::{ObjectName, Problem};
 pub struct Services {
     /// What is in force.
     frontends: BTreeMap<FrontendKey, Frontend>,
-    /// What each Service asks for, with its age.
+    /// What each Service asks for, with its age. What it would put there is planned again when it inherits.
     asked: BTreeMap<ObjectName, Asked>,
     /// Who asks for a frontend, in the order in which they would get it. Only those asked for more than once.
     contested: BTreeMap<FrontendKey, BTreeSet<Rank>>,
@@ -34,7 +34,7 @@ type Rank = (i64, ObjectName);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Asked {
     created: i64,
-    frontends: BTreeMap<FrontendKey, Frontend>,
+    keys: Vec<FrontendKey>,
 }
 
 // === impl Services ===
@@ -114,6 +114,28 @@ impl Services {
         touched
     }
 
+    /// Brings `table` (the Services of a `Desired`) up to date in the frontends that `touched` names.
+    pub fn write(&self, touched: &BTreeSet<FrontendKey>, table: &mut BTreeMap<FrontendKey, Frontend>) {
+        for key in touched {
+            match self.frontends.get(key) {
+                Some(frontend) => table.insert(*key, frontend.clone()),
+                None => table.remove(key),
+            };
+        }
+    }
+
+    /// The frontends in force, without what is needed to go on.
+    pub fn into_frontends(self) -> BTreeMap<FrontendKey, Frontend> {
+        self.frontends
+    }
+
+    fn ask(&self, intent: &Intent, node: &str, name: &ObjectName) -> BTreeMap<FrontendKey, Frontend> {
+        let Some(service) = intent.services.get(name) else { return BTreeMap::new() };
+        let names = self.slices.get(name);
+        let slices = names.into_iter().flatten().filter_map(|s| intent.endpoint_slices.get(s));
+        frontends_of(name, service, &slices.collect::<Vec<_>>(), node)
+    }
+
     fn replan(
         &mut self,
         intent: &Intent,
@@ -121,54 +143,60 @@ impl Services {
         name: &ObjectName,
         touched: &mut BTreeSet<FrontendKey>,
     ) {
-        let asked = match intent.services.get(name) {
-            Some(service) => {
-                let names = self.slices.get(name);
-                let slices = names.into_iter().flatten().filter_map(|s| intent.endpoint_slices.get(s));
-                let slices: Vec<&EndpointSlice> = slices.collect();
-                Asked { created: service.created, frontends: frontends_of(name, service, &slices, node) }
-            }
-            None => Asked::default(),
-        };
+        let frontends = self.ask(intent, node, name);
+        let created = intent.services.get(name).map_or(0, |s| s.created);
         let before = self.asked.remove(name).unwrap_or_default();
-        for key in before.frontends.keys() {
-            let stays = asked.frontends.contains_key(key) && asked.created == before.created;
-            if !stays {
-                touched.insert(*key);
-                self.withdraw(key, name);
+        for key in before.keys {
+            if created != before.created || !frontends.contains_key(&key) {
+                self.withdraw(intent, node, key, name, touched);
             }
         }
-        let rank = (asked.created, name.clone());
-        for (key, frontend) in &asked.frontends {
-            if before.frontends.get(key) != Some(frontend) || before.created != asked.created {
-                touched.insert(*key);
-                self.claim(*key, frontend, &rank);
-            }
+        if frontends.is_empty() {
+            return;
         }
-        if !asked.frontends.is_empty() {
-            self.asked.insert(name.clone(), asked);
+        let rank = (created, name.clone());
+        self.asked.insert(name.clone(), Asked { created, keys: frontends.keys().copied().collect() });
+        for (key, frontend) in frontends {
+            self.claim(key, frontend, &rank, touched);
         }
     }
 
     /// Takes `name` out of the running for `key`; the next in line gets it.
-    fn withdraw(&mut self, key: &FrontendKey, name: &ObjectName) {
-        if let Some(ranks) = self.contested.get_mut(key) {
+    fn withdraw(
+        &mut self,
+        intent: &Intent,
+        node: &str,
+        key: FrontendKey,
+        name: &ObjectName,
+        touched: &mut BTreeSet<FrontendKey>,
+    ) {
+        if let Some(ranks) = self.contested.get_mut(&key) {
             ranks.retain(|(_, n)| n != name);
-            let next = ranks.first().cloned();
+            let next = ranks.first().map(|(_, n)| n.clone());
             if ranks.len() < 2 {
-                self.contested.remove(key);
+                self.contested.remove(&key);
             }
-            let heir = next.and_then(|(_, n)| self.asked.get(&n)).and_then(|a| a.frontends.get(key)).cloned();
-            match heir {
-                Some(frontend) => self.frontends.insert(*key, frontend),
-                None => self.frontends.remove(key),
-            };
-        } else if self.frontends.get(key).is_some_and(|f| f.service == *name) {
-            self.frontends.remove(key);
+            let holds = self.frontends.get(&key).is_some_and(|f| f.service == *name);
+            let heir = next.filter(|_| holds).and_then(|n| self.ask(intent, node, &n).remove(&key));
+            if let Some(frontend) = heir {
+                self.frontends.insert(key, frontend);
+                touched.insert(key);
+                return;
+            }
+        }
+        if self.frontends.get(&key).is_some_and(|f| f.service == *name) {
+            self.frontends.remove(&key);
+            touched.insert(key);
         }
     }
 
-    fn claim(&mut self, key: FrontendKey, frontend: &Frontend, rank: &Rank) {
+    fn claim(
+        &mut self,
+        key: FrontendKey,
+        frontend: Frontend,
+        rank: &Rank,
+        touched: &mut BTreeSet<FrontendKey>,
+    ) {
         let rival = match self.frontends.get(&key) {
             Some(holder) if holder.service != rank.1 => {
                 self.asked.get(&holder.service).map(|a| (a.created, holder.service.clone()))
@@ -183,7 +211,10 @@ impl Services {
                 return;
             }
         }
-        self.frontends.insert(key, frontend.clone());
+        if self.frontends.get(&key) != Some(&frontend) {
+            self.frontends.insert(key, frontend);
+            touched.insert(key);
+        }
     }
 }
 
