@@ -14,36 +14,56 @@ pub struct Count {
     pub skipped: u64,
 }
 
+/// Whose output is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// `cargo test`: a closing line for each test binary, on standard output.
+    Cargo,
+    /// `cargo nextest run`: one closing line, on standard error, after whatever failed tests have printed.
+    Nextest,
+}
+
 impl Count {
-    /// Adds what a line of a runner's output says, when it is a closing line.
+    /// Takes in what a line of a runner's output says, when it is a closing line.
     ///
     /// ```text
     /// test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s
     ///      Summary [   1.234s] 10/12 tests run: 8 passed (1 slow), 1 failed, 1 timed out, 2 skipped
     /// ```
-    pub fn read(&mut self, line: &str) {
+    pub fn read(&mut self, runner: Runner, line: &str) {
         let line = plain(line);
-        let line = line.trim();
-        let counts = if let Some(rest) = line.strip_prefix("test result: ") {
-            rest.split_once(". ").map(|(_, counts)| counts)
-        } else if let Some(rest) = line.strip_prefix("Summary [") {
-            rest.split_once(" run: ").map(|(_, counts)| counts)
-        } else {
-            None
-        };
-        for part in counts.unwrap_or_default().split([';', ',']) {
-            // `1 failed`, `1 timed out`, `8 passed (1 slow` of `8 passed (1 slow, 1 flaky)`
+        match runner {
+            Runner::Cargo => {
+                let counts = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "));
+                if let Some((_, counts)) = counts {
+                    *self += Self::of(counts);
+                }
+            }
+            Runner::Nextest => {
+                let counts = line.trim().strip_prefix("Summary [").and_then(|rest| rest.split_once(" run: "));
+                if let Some((_, counts)) = counts {
+                    *self = Self::of(counts);
+                }
+            }
+        }
+    }
+
+    fn of(counts: &str) -> Self {
+        let mut count = Self::default();
+        for part in counts.split([';', ',']) {
+            // `1 failed`, `1 timed out`, and `8 passed (1 slow` of `8 passed (1 slow, 1 flaky)`
             let mut words = part.split_whitespace();
             let (Some(Ok(number)), Some(word)) = (words.next().map(str::parse::<u64>), words.next()) else {
                 continue;
             };
             match word {
-                "passed" => self.passed += number,
-                "failed" | "timed" | "exec" => self.failed += number,
-                "ignored" | "skipped" => self.skipped += number,
+                "passed" => count.passed += number,
+                "failed" | "timed" | "exec" => count.failed += number,
+                "ignored" | "skipped" => count.skipped += number,
                 _ => {}
             }
         }
+        count
     }
 }
 
@@ -78,11 +98,11 @@ fn plain(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Count;
+    use super::{Count, Runner};
 
-    fn count(lines: &[&str]) -> Count {
+    fn count(runner: Runner, lines: &[&str]) -> Count {
         let mut count = Count::default();
-        lines.iter().for_each(|line| count.read(line));
+        lines.iter().for_each(|line| count.read(runner, line));
         count
     }
 
@@ -93,16 +113,17 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 5 filtered out; finished in 0.00s",
             "test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.50s",
         ];
-        assert_eq!(count(&said), Count { passed: 5, failed: 4, skipped: 1 });
+        assert_eq!(count(Runner::Cargo, &said), Count { passed: 5, failed: 4, skipped: 1 });
     }
 
     #[test]
-    fn nextests_summary_counts_what_timed_out_as_failed() {
+    fn nextests_summary_counts_what_timed_out_and_not_what_a_failed_test_printed() {
         let said = [
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.00s",
             "     Summary [  90.002s] 10 tests run: 7 passed (1 slow, 1 flaky), 1 failed, 2 timed out, 19 skipped",
             "        FAIL [   0.1s] pleopod-abi::layout sizes: 3 passed",
         ];
-        assert_eq!(count(&said), Count { passed: 7, failed: 3, skipped: 19 });
+        assert_eq!(count(Runner::Nextest, &said), Count { passed: 7, failed: 3, skipped: 19 });
     }
 
     #[test]
@@ -110,12 +131,17 @@ mod tests {
         let said = [
             "\u{1b}[32;1m     Summary\u{1b}[0m [   0.003s] \u{1b}[1m1\u{1b}[0m test run: \u{1b}[1m1\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped",
         ];
-        assert_eq!(count(&said), Count { passed: 1, failed: 0, skipped: 0 });
+        assert_eq!(count(Runner::Nextest, &said), Count { passed: 1, failed: 0, skipped: 0 });
     }
 
     #[test]
     fn a_test_that_prints_words_alike_is_not_counted() {
-        assert_eq!(count(&["9 passed, 9 failed", "my test result: ok. 9 passed"]), Count::default());
+        for runner in [Runner::Cargo, Runner::Nextest] {
+            assert_eq!(
+                count(runner, &["9 passed, 9 failed", "my test result: ok. 9 passed"]),
+                Count::default()
+            );
+        }
     }
 
     #[test]
