@@ -1,36 +1,46 @@
-//! What keeps a cluster going without anyone asking.
+//! The controllers of the embedded cluster: scheduler, workloads, endpoints, nodes, namespaces, garbage.
+//!
+//! Each decision is a pure function over objects and a time, in a file of its own; it answers with the changes it
+//! wants. `run` hears of changes, asks the functions about what was touched, and writes what they want. A change that
+//! comes too late (somebody else wrote first) is dropped: the other write is itself an event, and the question is
+//! asked again.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use crate::core::Core;
-use crate::ops::{Place, Write};
 
-/// Makes what every cluster has from the first moment.
+mod bootstrap;
+mod budget;
+mod change;
+mod collector;
+mod daemonset;
+mod deployment;
+mod endpoints;
+mod feed;
+mod fit;
+mod glue;
+mod namespaces;
+mod nodes;
+mod pods;
+mod replicaset;
+mod revision;
+mod run;
+mod scheduler;
+mod statefulset;
+mod write;
+
+/// Makes what every cluster has from the first moment: namespaces, roles, the `kubernetes` Service.
 pub fn bootstrap(core: &Arc<Core>) {
-    for ns in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        make(core, "", "namespaces", "", json!({"metadata": {"name": ns}}));
-    }
+    bootstrap::all(core);
 }
 
-/// Starts the controllers.
-pub fn start(_core: &Arc<Core>) {}
-
-/// Creates an object; one that is already there is left alone.
-pub fn make(core: &Core, group: &str, plural: &str, ns: &str, mut v: Value) {
-    let Some(r) = core.resource(group, plural) else { return };
-    let version = r.preferred().to_owned();
-    v["apiVersion"] = r.api_version(&version).into();
-    v["kind"] = r.kind.clone().into();
-    if !ns.is_empty() {
-        crate::meta::map(&mut v, "metadata").insert("namespace".into(), ns.into());
-    }
-    let name = crate::meta::name(&v).to_owned();
-    let p = Place { resource: &r, version: &version, namespace: ns, name: &name, sub: "" };
-    if let Err(e) = core.create(&p, v, &Write::by("kube-controller-manager"))
-        && e.reason != "AlreadyExists"
-    {
-        tracing::warn!(error = %e, plural, ns, name, "creating what the cluster needs");
-    }
+/// Starts the controllers, each a task of its own so that none waits for another.
+pub fn start(core: &Arc<Core>) {
+    run::spawn(core, glue::Endpoints);
+    run::spawn(core, glue::Scheduler::default());
+    run::spawn(core, glue::Workloads);
+    run::spawn(core, glue::Nodes::new(&core.config));
+    run::spawn(core, glue::Namespaces);
+    run::spawn(core, glue::Budgets);
+    run::spawn(core, collector::Collector::default());
 }

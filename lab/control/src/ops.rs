@@ -16,7 +16,7 @@ use crate::schema::{Findings, prune};
 use crate::store::{Stored, Tx};
 
 mod delete;
-pub use delete::{DeleteOptions, Deleted};
+pub use delete::{DeleteOptions, Deleted, Propagation};
 
 /// How strictly unknown fields are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -216,7 +216,8 @@ pub fn adopted(object: &Value, owner: Value) -> Value {
 /// `object` without the owner of this uid.
 pub fn released(object: &Value, uid: &str) -> Value {
     let mut o = object.clone();
-    if let Some(list) = meta::map(&mut o, "metadata").get_mut("ownerReferences").and_then(Value::as_array_mut) {
+    if let Some(list) = meta::map(&mut o, "metadata").get_mut("ownerReferences").and_then(Value::as_array_mut)
+    {
         list.retain(|r| meta::text(r, "/uid") != uid);
     }
     o

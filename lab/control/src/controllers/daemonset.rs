@@ -17,7 +17,13 @@ const ME: (&str, &str) = ("apps/v1", "DaemonSet");
 const HASH: &str = "controller-revision-hash";
 
 /// What to do for a daemon set, given all nodes and the pods and revisions of its namespace.
-pub fn decide(ds: &Value, nodes: &[&Value], all: &[&Value], revisions: &[&Value], now: Timestamp) -> Decision {
+pub fn decide(
+    ds: &Value,
+    nodes: &[&Value],
+    all: &[&Value],
+    revisions: &[&Value],
+    now: Timestamp,
+) -> Decision {
     let mut d = Decision::default();
     let Some(selector) = Labels::from_selector(ds.pointer("/spec/selector")) else { return d };
     if meta::is_deleting(ds) {
@@ -42,8 +48,10 @@ pub fn decide(ds: &Value, nodes: &[&Value], all: &[&Value], revisions: &[&Value]
     let mut ready_nodes = 0;
     for node in nodes {
         let here = by_node.remove(meta::name(node)).unwrap_or_default();
-        let stay = wants(&spec, node) && untolerated(meta::list(&spec, "/tolerations"), node, &["NoExecute"]).is_none();
-        let place = stay && untolerated(meta::list(&spec, "/tolerations"), node, &["NoSchedule", "NoExecute"]).is_none();
+        let stay = wants(&spec, node)
+            && untolerated(meta::list(&spec, "/tolerations"), node, &["NoExecute"]).is_none();
+        let place = stay
+            && untolerated(meta::list(&spec, "/tolerations"), node, &["NoSchedule", "NoExecute"]).is_none();
         let (over, mut live): (Vec<&Value>, Vec<&Value>) =
             here.iter().copied().filter(|p| !meta::is_deleting(p)).partition(|p| pods::is_over(p));
         for p in over {
@@ -61,7 +69,9 @@ pub fn decide(ds: &Value, nodes: &[&Value], all: &[&Value], revisions: &[&Value]
         } else {
             t.desired += 1;
         }
-        live.sort_by_key(|p| (pods::node(p).is_empty(), meta::text(p, "/metadata/creationTimestamp").to_owned()));
+        live.sort_by_key(|p| {
+            (pods::node(p).is_empty(), meta::text(p, "/metadata/creationTimestamp").to_owned())
+        });
         if let Some((_, rest)) = live.split_first() {
             rest.iter().for_each(|p| remove(ds, p, &mut d));
         }

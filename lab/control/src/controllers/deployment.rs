@@ -62,7 +62,8 @@ pub fn decide(deploy: &Value, sets: &[&Value], pods: &[&Value], now: Timestamp) 
     own.sort_by_cached_key(|rs| (meta::text(rs, "/metadata/creationTimestamp").to_owned(), revision(rs)));
     let word = template_hash(deploy);
     let at = own.iter().rposition(|rs| {
-        meta::labels(rs).and_then(|l| l.get(HASH)).and_then(Value::as_str) == Some(&word) || same_template(deploy, rs)
+        meta::labels(rs).and_then(|l| l.get(HASH)).and_then(Value::as_str) == Some(&word)
+            || same_template(deploy, rs)
     });
     let mut others: Vec<Set<'_>> = own.into_iter().map(Set::of).collect();
     let current = at.map(|i| others.remove(i));
@@ -149,8 +150,11 @@ impl Work<'_> {
         let deploy = self.deploy;
         let say = |v: &mut Value, rev: i64| {
             let mut changed = annotate(v, REVISION, &rev.to_string());
-            for (k, x) in deploy.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten() {
-                let own = [REVISION, HISTORY, DESIRED, MAX, "kubectl.kubernetes.io/last-applied-configuration"];
+            for (k, x) in
+                deploy.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten()
+            {
+                let own =
+                    [REVISION, HISTORY, DESIRED, MAX, "kubectl.kubernetes.io/last-applied-configuration"];
                 if !own.contains(&k.as_str()) {
                     changed |= annotate(v, k, x.as_str().unwrap_or(""));
                 }
@@ -202,7 +206,8 @@ impl Work<'_> {
 
     /// Deletes empty sets beyond `revisionHistoryLimit`, oldest revision first.
     fn forget(&mut self) {
-        let keep = usize::try_from(meta::int(self.deploy, "/spec/revisionHistoryLimit").unwrap_or(10)).unwrap_or(10);
+        let keep =
+            usize::try_from(meta::int(self.deploy, "/spec/revisionHistoryLimit").unwrap_or(10)).unwrap_or(10);
         let surplus = self.others.len().saturating_sub(keep);
         let mut old: Vec<&Set<'_>> = self.others.iter().collect();
         old.sort_by_key(|s| revision(s.old));

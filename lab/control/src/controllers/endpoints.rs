@@ -47,7 +47,11 @@ pub fn decide(
     endpoints: Option<&Value>,
 ) -> Decision {
     let mut d = Decision::default();
-    let own: Vec<&Value> = slices.iter().copied().filter(|s| label(s, SERVICE) == meta::name(svc) && label(s, MANAGER) == ME).collect();
+    let own: Vec<&Value> = slices
+        .iter()
+        .copied()
+        .filter(|s| label(s, SERVICE) == meta::name(svc) && label(s, MANAGER) == ME)
+        .collect();
     let selector = svc.pointer("/spec/selector").and_then(Value::as_object).filter(|m| !m.is_empty());
     let (Some(selector), false) = (selector, meta::is_deleting(svc)) else {
         return d;
@@ -78,6 +82,16 @@ pub fn decide(
         d.push(Change::delete(shelf::SLICES, s));
     }
     legacy::decide(svc, &chosen, families.first().copied(), endpoints, &mut d);
+    d
+}
+
+/// What to take away when a Service is gone: what was made for it.
+pub fn abandoned(name: &str, slices: &[&Value], endpoints: Option<&Value>) -> Decision {
+    let mut d = Decision::default();
+    let own = slices.iter().filter(|s| label(s, SERVICE) == name && label(s, MANAGER) == ME);
+    d.changes.extend(own.map(|s| Change::delete(shelf::SLICES, s)));
+    let made = endpoints.filter(|e| label(e, legacy::MANAGED) == legacy::ME);
+    d.changes.extend(made.map(|e| Change::delete(shelf::ENDPOINTS, e)));
     d
 }
 
@@ -155,14 +169,18 @@ fn port_of(p: &Value, pod: &Value) -> Option<Value> {
 }
 
 fn named_port(pod: &Value, name: &str, protocol: &str) -> Option<i64> {
-    let sidecars = meta::list(pod, "/spec/initContainers").iter().filter(|c| meta::text(c, "/restartPolicy") == "Always");
-    meta::list(pod, "/spec/containers").iter().chain(sidecars).flat_map(|c| meta::list(c, "/ports")).find_map(|p| {
-        let proto = match meta::text(p, "/protocol") {
-            "" => "TCP",
-            x => x,
-        };
-        (meta::text(p, "/name") == name && proto == protocol).then(|| meta::int(p, "/containerPort"))?
-    })
+    let sidecars = meta::list(pod, "/spec/initContainers")
+        .iter()
+        .filter(|c| meta::text(c, "/restartPolicy") == "Always");
+    meta::list(pod, "/spec/containers").iter().chain(sidecars).flat_map(|c| meta::list(c, "/ports")).find_map(
+        |p| {
+            let proto = match meta::text(p, "/protocol") {
+                "" => "TCP",
+                x => x,
+            };
+            (meta::text(p, "/name") == name && proto == protocol).then(|| meta::int(p, "/containerPort"))?
+        },
+    )
 }
 
 fn endpoint(svc: &Value, pod: &Value, ip: &str, nodes: &BTreeMap<&str, &Value>) -> Value {
@@ -181,7 +199,9 @@ fn endpoint(svc: &Value, pod: &Value, ip: &str, nodes: &BTreeMap<&str, &Value>) 
         e["nodeName"] = node.into();
         if let Some(zone) = nodes.get(node).and_then(|n| domain(n, "topology.kubernetes.io/zone")) {
             e["zone"] = zone.into();
-            if ready && matches!(meta::text(svc, "/spec/trafficDistribution"), "PreferClose" | "PreferSameZone") {
+            if ready
+                && matches!(meta::text(svc, "/spec/trafficDistribution"), "PreferClose" | "PreferSameZone")
+            {
                 e["hints"] = json!({"forZones": [{"name": zone}]});
             }
         }
@@ -239,7 +259,8 @@ fn reconcile(
         }
         // What is new goes first where something changes anyway.
         slots.sort_by_key(|(s, hold)| same(&s["endpoints"], &Value::Array(hold.clone())));
-        let mut rest: Vec<Value> = list.iter().filter(|e| waiting.contains_key(&identity(e))).cloned().collect();
+        let mut rest: Vec<Value> =
+            list.iter().filter(|e| waiting.contains_key(&identity(e))).cloned().collect();
         for (_, hold) in slots.iter_mut() {
             let n = rest.len().min(MOST.saturating_sub(hold.len()));
             hold.extend(rest.drain(..n));
@@ -276,7 +297,13 @@ fn reconcile(
 }
 
 /// The wish that makes a slice hold this, if it does not already.
-fn written(svc: &Value, family: Family, old: Option<&Value>, ports: Option<&Value>, hold: &[Value]) -> Option<Change> {
+fn written(
+    svc: &Value,
+    family: Family,
+    old: Option<&Value>,
+    ports: Option<&Value>,
+    hold: &[Value],
+) -> Option<Change> {
     let mut labels: Map<String, Value> = meta::labels(svc).cloned().unwrap_or_default();
     labels.insert(SERVICE.into(), meta::name(svc).into());
     labels.insert(MANAGER.into(), ME.into());

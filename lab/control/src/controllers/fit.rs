@@ -154,7 +154,9 @@ pub fn milli(v: &Value) -> Option<i64> {
         Value::Number(n) => n.to_string(),
         _ => return None,
     };
-    let cut = text.find(|c: char| c.is_ascii_alphabetic() && !matches!(c, 'e' | 'E' if text.ends_with(|d: char| d.is_ascii_digit())));
+    let cut = text.find(|c: char| {
+        c.is_ascii_alphabetic() && !matches!(c, 'e' | 'E' if text.ends_with(|d: char| d.is_ascii_digit()))
+    });
     let (number, unit) = text.split_at(cut.unwrap_or(text.len()));
     let factor: f64 = match unit {
         "" => 1e3,
@@ -205,7 +207,9 @@ mod tests {
 
     #[test]
     fn quantities() {
-        for (text, want) in [("100m", 100), ("1", 1000), ("0.5", 500), ("2Gi", 2_147_483_648_000), ("1e3", 1_000_000)] {
+        for (text, want) in
+            [("100m", 100), ("1", 1000), ("0.5", 500), ("2Gi", 2_147_483_648_000), ("1e3", 1_000_000)]
+        {
             assert_eq!(milli(&json!(text)), Some(want), "{text}");
         }
         assert_eq!(milli(&json!("x")), None);
@@ -215,14 +219,20 @@ mod tests {
     #[test]
     fn affinity_terms_are_or_expressions_are_and() {
         let node = json!({"metadata": {"name": "n1", "labels": {"zone": "a", "disk": "ssd"}}});
-        let spec = |terms: Value| {
-            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}})
-        };
+        let spec = |terms: Value| json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}});
         let e = |k: &str, op: &str, v: &[&str]| json!({"key": k, "operator": op, "values": v});
-        assert!(wants(&spec(json!([{"matchExpressions": [e("zone", "In", &["a"]), e("disk", "Exists", &[])]}])), &node));
-        assert!(!wants(&spec(json!([{"matchExpressions": [e("zone", "In", &["a"]), e("disk", "In", &["hdd"])]}])), &node));
         assert!(wants(
-            &spec(json!([{"matchExpressions": [e("zone", "In", &["b"])]}, {"matchFields": [e("metadata.name", "In", &["n1"])]}])),
+            &spec(json!([{"matchExpressions": [e("zone", "In", &["a"]), e("disk", "Exists", &[])]}])),
+            &node
+        ));
+        assert!(!wants(
+            &spec(json!([{"matchExpressions": [e("zone", "In", &["a"]), e("disk", "In", &["hdd"])]}])),
+            &node
+        ));
+        assert!(wants(
+            &spec(
+                json!([{"matchExpressions": [e("zone", "In", &["b"])]}, {"matchFields": [e("metadata.name", "In", &["n1"])]}])
+            ),
             &node
         ));
         assert!(!wants(&spec(json!([{}])), &node), "an empty term chooses nothing");
@@ -233,10 +243,17 @@ mod tests {
     fn a_node_not_ready_is_tainted_before_the_taint_is_written() {
         let node = |ready: &str| json!({"status": {"conditions": [{"type": "Ready", "status": ready}]}});
         assert_eq!(untolerated(&[], &node("True"), &["NoSchedule"]), None);
-        assert_eq!(untolerated(&[], &node("False"), &["NoSchedule"]), Some(Misfit::Taint(NOT_READY.into(), String::new())));
+        assert_eq!(
+            untolerated(&[], &node("False"), &["NoSchedule"]),
+            Some(Misfit::Taint(NOT_READY.into(), String::new()))
+        );
         assert_eq!(untolerated(&[json!({"operator": "Exists"})], &node("False"), &["NoSchedule"]), None);
         assert_eq!(
-            untolerated(&[json!({"key": NOT_READY, "operator": "Exists", "effect": "NoExecute"})], &node("False"), &["NoSchedule"]),
+            untolerated(
+                &[json!({"key": NOT_READY, "operator": "Exists", "effect": "NoExecute"})],
+                &node("False"),
+                &["NoSchedule"]
+            ),
             Some(Misfit::Taint(NOT_READY.into(), String::new()))
         );
     }

@@ -48,8 +48,11 @@ pub fn node(pod: &Value) -> &str {
 
 /// Addresses of the pod, the primary one first.
 pub fn addresses(pod: &Value) -> Vec<&str> {
-    let all: Vec<&str> =
-        meta::list(pod, "/status/podIPs").iter().map(|i| meta::text(i, "/ip")).filter(|i| !i.is_empty()).collect();
+    let all: Vec<&str> = meta::list(pod, "/status/podIPs")
+        .iter()
+        .map(|i| meta::text(i, "/ip"))
+        .filter(|i| !i.is_empty())
+        .collect();
     match (all.is_empty(), meta::text(pod, "/status/podIP")) {
         (true, ip) if !ip.is_empty() => vec![ip],
         _ => all,
@@ -71,8 +74,10 @@ pub fn worst_first(pods: &mut [&Value]) {
         };
         let cost: i64 =
             meta::annotation(p, "controller.kubernetes.io/pod-deletion-cost").parse().unwrap_or_default();
-        let restarts: i64 =
-            meta::list(p, "/status/containerStatuses").iter().filter_map(|c| meta::int(c, "/restartCount")).sum();
+        let restarts: i64 = meta::list(p, "/status/containerStatuses")
+            .iter()
+            .filter_map(|c| meta::int(c, "/restartCount"))
+            .sum();
         let young = |t: Option<Timestamp>| t.map_or(0, |t| -t.as_second());
         (
             !node(p).is_empty(),

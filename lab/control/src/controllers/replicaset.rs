@@ -61,7 +61,9 @@ fn status(rs: &Value, active: &[&Value], now: Timestamp, d: &mut Decision) {
     }
     let mut s = Map::new();
     s.insert("replicas".into(), active.len().into());
-    for (key, n) in [("fullyLabeledReplicas", full), ("readyReplicas", ready), ("availableReplicas", available)] {
+    for (key, n) in
+        [("fullyLabeledReplicas", full), ("readyReplicas", ready), ("availableReplicas", available)]
+    {
         if n > 0 {
             s.insert(key.into(), n.into());
         }

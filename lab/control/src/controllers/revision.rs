@@ -81,7 +81,8 @@ pub fn current(workload: &Value, kind: &str, all: &[&Value]) -> Revision {
         None => {
             let mut data = template.clone();
             data["$patch"] = "replace".into();
-            let mut labels = workload.pointer("/spec/template/metadata/labels").cloned().unwrap_or_else(|| json!({}));
+            let mut labels =
+                workload.pointer("/spec/template/metadata/labels").cloned().unwrap_or_else(|| json!({}));
             labels["controller-revision-hash"] = hash.clone().into();
             changes.push(Change::Create {
                 shelf: shelf::REVISIONS,
@@ -97,7 +98,8 @@ pub fn current(workload: &Value, kind: &str, all: &[&Value]) -> Revision {
             });
         }
     }
-    let keep = usize::try_from(meta::int(workload, "/spec/revisionHistoryLimit").unwrap_or(10)).unwrap_or(10) + 1;
+    let keep =
+        usize::try_from(meta::int(workload, "/spec/revisionHistoryLimit").unwrap_or(10)).unwrap_or(10) + 1;
     let old = own.iter().filter(|r| meta::name(r) != name).copied();
     let surplus = own.len().saturating_sub(keep);
     changes.extend(old.take(surplus).map(|r| Change::delete(shelf::REVISIONS, r)));
@@ -120,14 +122,17 @@ mod tests {
 
     #[test]
     fn going_back_gives_the_old_revision_a_new_number() {
-        let mut ds = json!({"metadata": {"name": "d", "namespace": "n", "uid": "u"}, "spec": {"template": {"x": 1}}});
+        let mut ds =
+            json!({"metadata": {"name": "d", "namespace": "n", "uid": "u"}, "spec": {"template": {"x": 1}}});
         let first = current(&ds, "DaemonSet", &[]);
         let [Change::Create { object: one, .. }] = &first.changes[..] else { panic!("{:?}", first.changes) };
         assert_eq!(one["revision"], 1);
         assert_eq!(current(&ds, "DaemonSet", &[one]).changes, []);
         ds["spec"]["template"]["x"] = 2.into();
         let second = current(&ds, "DaemonSet", &[one]);
-        let [Change::Create { object: two, .. }] = &second.changes[..] else { panic!("{:?}", second.changes) };
+        let [Change::Create { object: two, .. }] = &second.changes[..] else {
+            panic!("{:?}", second.changes)
+        };
         assert_eq!(two["revision"], 2);
         ds["spec"]["template"]["x"] = 1.into();
         let back = current(&ds, "DaemonSet", &[one, two]);

@@ -46,7 +46,11 @@ pub fn decide(nodes: &[&Value], all: &[&Value], namespaces: &[&Value], now: Time
     let mut seats = Seats::new(nodes, all, namespaces);
     waiting.sort_by_cached_key(|p| {
         let priority = meta::int(p, "/spec/priority").unwrap_or(0);
-        (-priority, meta::text(p, "/metadata/creationTimestamp").to_owned(), meta::rv(p).parse::<u64>().unwrap_or(0))
+        (
+            -priority,
+            meta::text(p, "/metadata/creationTimestamp").to_owned(),
+            meta::rv(p).parse::<u64>().unwrap_or(0),
+        )
     });
     for pod in waiting {
         if !meta::list(pod, "/spec/schedulingGates").is_empty() {
@@ -57,7 +61,8 @@ pub fn decide(nodes: &[&Value], all: &[&Value], namespaces: &[&Value], now: Time
         match seats.place(pod) {
             Ok(node) => {
                 d.push(Change::bind(pod, node));
-                let say = format!("Successfully assigned {}/{} to {node}", meta::namespace(pod), meta::name(pod));
+                let say =
+                    format!("Successfully assigned {}/{} to {node}", meta::namespace(pod), meta::name(pod));
                 d.push(Change::tell(pod, ME, false, "Scheduled", say, "default-scheduler"));
             }
             Err(say) => {
@@ -126,7 +131,9 @@ impl<'a> Seat<'a> {
         if fit::host_ports(pod).iter().any(|p| self.ports.iter().any(|q| clash(p, q))) {
             return Err(Misfit::Ports);
         }
-        let room = |key: &str| self.node.pointer("/status/allocatable").and_then(|a| a.get(key)).and_then(fit::milli);
+        let room = |key: &str| {
+            self.node.pointer("/status/allocatable").and_then(|a| a.get(key)).and_then(fit::milli)
+        };
         if room("pods").is_some_and(|n| self.pods.len() as i64 >= n / 1000) {
             return Err(Misfit::TooManyPods);
         }
@@ -230,7 +237,9 @@ impl<'a> Seats<'a> {
         let names = meta::list(term, "/namespaces");
         let by_label = Labels::from_selector(term.get("namespaceSelector"));
         let here = names.iter().any(|n| n.as_str() == Some(ns))
-            || by_label.as_ref().is_some_and(|l| l.matches(self.namespaces.get(ns).and_then(|n| meta::labels(n))))
+            || by_label
+                .as_ref()
+                .is_some_and(|l| l.matches(self.namespaces.get(ns).and_then(|n| meta::labels(n))))
             || (names.is_empty() && by_label.is_none() && ns == meta::namespace(of));
         here && Labels::from_selector(term.get("labelSelector"))
             .is_some_and(|l| with_keys(l, term, of).matches(meta::labels(other)))

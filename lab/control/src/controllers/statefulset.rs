@@ -22,7 +22,8 @@ pub fn decide(sts: &Value, all: &[&Value], revisions: &[&Value], now: Timestamp)
         return d;
     }
     let Claim { own, .. } = pods::claim(meta::uid(sts), &selector, all);
-    let mut numbered: BTreeMap<i64, &Value> = own.iter().filter_map(|p| Some((ordinal(sts, p)?, *p))).collect();
+    let mut numbered: BTreeMap<i64, &Value> =
+        own.iter().filter_map(|p| Some((ordinal(sts, p)?, *p))).collect();
     let rev = revision::current(sts, ME.1, revisions);
     d.changes.extend(rev.changes);
     let first = meta::int(sts, "/spec/ordinals/start").unwrap_or(0);
@@ -66,8 +67,11 @@ pub fn decide(sts: &Value, all: &[&Value], revisions: &[&Value], now: Timestamp)
             break;
         }
     }
-    let surplus: Vec<&Value> =
-        own.iter().copied().filter(|p| ordinal(sts, p).is_some_and(|n| n < first || n >= first + replicas)).collect();
+    let surplus: Vec<&Value> = own
+        .iter()
+        .copied()
+        .filter(|p| ordinal(sts, p).is_some_and(|n| n < first || n >= first + replicas))
+        .collect();
     let mut high = surplus;
     high.sort_by_key(|p| std::cmp::Reverse(ordinal(sts, p)));
     if steady || parallel {
@@ -93,7 +97,8 @@ pub fn decide(sts: &Value, all: &[&Value], revisions: &[&Value], now: Timestamp)
             remove(sts, p, &mut d);
         }
     }
-    let all_new = t.updated == t.replicas && i64::try_from(t.replicas) == Ok(replicas) && t.ready == t.replicas;
+    let all_new =
+        t.updated == t.replicas && i64::try_from(t.replicas) == Ok(replicas) && t.ready == t.replicas;
     if all_new {
         old_hash.clone_from(&rev.name);
     }
@@ -148,7 +153,8 @@ impl Tally {
         s.insert("replicas".into(), self.replicas.into());
         let same = current == update;
         let old = if same { self.updated } else { self.replicas - self.updated };
-        let some = [("readyReplicas", self.ready), ("currentReplicas", old), ("updatedReplicas", self.updated)];
+        let some =
+            [("readyReplicas", self.ready), ("currentReplicas", old), ("updatedReplicas", self.updated)];
         for (k, n) in some.into_iter().filter(|(_, n)| *n > 0) {
             s.insert(k.into(), n.into());
         }

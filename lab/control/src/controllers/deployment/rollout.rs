@@ -35,7 +35,9 @@ impl Work<'_> {
     pub(super) fn scaled_from_outside(&self) -> bool {
         let differs = |s: &Set<'_>| {
             s.size() > 0
-                && meta::annotation(s.old, DESIRED).parse::<i64>().is_ok_and(|desired| desired != self.replicas)
+                && meta::annotation(s.old, DESIRED)
+                    .parse::<i64>()
+                    .is_ok_and(|desired| desired != self.replicas)
         };
         self.create.is_none() && self.others.iter().chain(&self.current).any(differs)
     }
@@ -87,9 +89,10 @@ impl Work<'_> {
         for i in 0..self.others.len() {
             self.resize(Some(i), 0);
         }
-        let running = self.others.iter().any(|s| {
-            all.iter().any(|p| controller_uid(p) == meta::uid(s.old) && !pods::is_over(p))
-        });
+        let running = self
+            .others
+            .iter()
+            .any(|s| all.iter().any(|p| controller_uid(p) == meta::uid(s.old) && !pods::is_over(p)));
         if !running {
             self.resize(None, self.replicas);
         }
@@ -102,7 +105,8 @@ impl Work<'_> {
             .map(Some)
             .chain(self.current.as_ref().filter(|s| s.size() > 0).map(|_| None))
             .collect();
-        let newest = if self.current.is_some() { Some(None) } else { self.others.len().checked_sub(1).map(Some) };
+        let newest =
+            if self.current.is_some() { Some(None) } else { self.others.len().checked_sub(1).map(Some) };
         let one = match living.as_slice() {
             [] => newest,
             [one] => Some(*one),
@@ -111,7 +115,8 @@ impl Work<'_> {
         if let Some(which) = one {
             return self.resize(which, self.replicas);
         }
-        if self.current.as_ref().is_some_and(|s| s.size() == self.replicas && s.available() == self.replicas) {
+        if self.current.as_ref().is_some_and(|s| s.size() == self.replicas && s.available() == self.replicas)
+        {
             for i in 0..self.others.len() {
                 self.resize(Some(i), 0);
             }

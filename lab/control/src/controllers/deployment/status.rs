@@ -18,7 +18,10 @@ impl Work<'_> {
         let asked = self.total() + made.and_then(|m| meta::int(m, "/spec/replicas")).unwrap_or(0);
         let unavailable = (asked - available).max(0);
         let mut s = Map::new();
-        s.insert("observedGeneration".into(), meta::int(self.deploy, "/metadata/generation").unwrap_or(1).into());
+        s.insert(
+            "observedGeneration".into(),
+            meta::int(self.deploy, "/metadata/generation").unwrap_or(1).into(),
+        );
         let counts = [
             ("replicas", replicas),
             ("updatedReplicas", updated),
@@ -77,7 +80,8 @@ impl Work<'_> {
             let was = meta::int(self.deploy, &format!("/status/{key}")).unwrap_or(0);
             (was, new.get(key).and_then(Value::as_i64).unwrap_or(0))
         };
-        let ((u0, u1), (r0, r1), (a0, a1)) = (count("updatedReplicas"), count("readyReplicas"), count("availableReplicas"));
+        let ((u0, u1), (r0, r1), (a0, a1)) =
+            (count("updatedReplicas"), count("readyReplicas"), count("availableReplicas"));
         let (t0, t1) = count("replicas");
         let moved = u1 > u0 || r1 > r0 || a1 > a0 || (t1 - u1) < (t0 - u0);
         let was = old.map_or("", |o| meta::text(o, "/reason"));

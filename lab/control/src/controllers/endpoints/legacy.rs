@@ -11,9 +11,17 @@ use crate::meta;
 
 /// Most addresses in one Endpoints object.
 const MOST: usize = 1000;
+pub(super) const MANAGED: &str = "endpoints.kubernetes.io/managed-by";
+pub(super) const ME: &str = "endpoint-controller";
 
 /// Writes the Endpoints object from the pods a Service chooses, for its first family.
-pub(super) fn decide(svc: &Value, chosen: &[&Value], family: Option<Family>, old: Option<&Value>, d: &mut Decision) {
+pub(super) fn decide(
+    svc: &Value,
+    chosen: &[&Value],
+    family: Option<Family>,
+    old: Option<&Value>,
+    d: &mut Decision,
+) {
     let Some(family) = family else { return };
     let all = meta::flag(svc, "/spec/publishNotReadyAddresses");
     let mut subsets: BTreeMap<String, Subset> = BTreeMap::new();
@@ -27,7 +35,8 @@ pub(super) fn decide(svc: &Value, chosen: &[&Value], family: Option<Family>, old
         if !pods::node(pod).is_empty() {
             a["nodeName"] = pods::node(pod).into();
         }
-        let s = subsets.entry(key).or_insert_with(|| Subset { ports, ready: Vec::new(), unready: Vec::new() });
+        let s =
+            subsets.entry(key).or_insert_with(|| Subset { ports, ready: Vec::new(), unready: Vec::new() });
         if all || pods::is_ready(pod) { s.ready.push(a) } else { s.unready.push(a) }
     }
     let subsets: Vec<Value> = subsets.into_values().map(Subset::value).collect();
@@ -35,7 +44,7 @@ pub(super) fn decide(svc: &Value, chosen: &[&Value], family: Option<Family>, old
     if meta::text(svc, "/spec/clusterIP") == "None" {
         labels.insert(super::HEADLESS.into(), "".into());
     }
-    labels.insert("endpoints.kubernetes.io/managed-by".into(), "endpoint-controller".into());
+    labels.insert(MANAGED.into(), ME.into());
     let mut new = old.cloned().unwrap_or_else(|| {
         json!({
             "apiVersion": "v1", "kind": "Endpoints",

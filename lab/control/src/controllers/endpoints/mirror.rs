@@ -17,7 +17,9 @@ pub fn decide(svc: Option<&Value>, endpoints: Option<&Value>, name: &str, slices
     let mut d = Decision::default();
     let mut own: Vec<&Value> =
         slices.iter().copied().filter(|s| label(s, SERVICE) == name && label(s, MANAGER) == ME).collect();
-    let bare = |s: &Value| s.pointer("/spec/selector").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty);
+    let bare = |s: &Value| {
+        s.pointer("/spec/selector").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty)
+    };
     let wanted = match (svc, endpoints) {
         (Some(s), Some(e)) if bare(s) && label(e, SKIP) != "true" && !meta::is_deleting(e) => subsets(e),
         _ => Vec::new(),
@@ -78,7 +80,8 @@ fn subsets(e: &Value) -> Vec<(&'static str, Value, Vec<Value>)> {
                         x[part] = v.clone();
                     }
                 }
-                let slot = out.entry((family, ports.to_string())).or_insert_with(|| (ports.clone(), Vec::new()));
+                let slot =
+                    out.entry((family, ports.to_string())).or_insert_with(|| (ports.clone(), Vec::new()));
                 slot.1.push(x);
             }
         }

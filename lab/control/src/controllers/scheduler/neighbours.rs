@@ -31,7 +31,9 @@ pub(super) fn affinity(seats: &Seats<'_>, pod: &Value, among: &[usize]) -> Vec<(
     if seats.repelled {
         for seat in &seats.all {
             for other in seat.pods.iter().filter(|p| repels(p)) {
-                for t in meta::list(other, &format!("{FAR}/{MUST}")).iter().filter(|t| seats.chosen(t, other, pod)) {
+                for t in
+                    meta::list(other, &format!("{FAR}/{MUST}")).iter().filter(|t| seats.chosen(t, other, pod))
+                {
                     let key = meta::text(t, "/topologyKey");
                     let there = domain(seat.node, key);
                     let hit = |i: &&usize| there.is_some() && domain(seats.all[**i].node, key) == there;
