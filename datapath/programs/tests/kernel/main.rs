@@ -1,5 +1,6 @@
 //! The real programs in the real kernel. Needs root (CAP_BPF, CAP_NET_ADMIN); a missing right is a failure, not a skip.
 
+mod events;
 mod loaded;
 mod loads;
 mod nets;

@@ -1,0 +1,133 @@
+//! What the programs report of real connections.
+
+use crate::nets::{IDENTITY, Net};
+use aya::{Ebpf, maps::RingBuf};
+use pleopod_abi::{
+    Config, DropReason,
+    event::{FlowEvent, flow_flags, kind},
+    proto,
+    reason::{ObservationPoint, Verdict},
+};
+use zerocopy::FromBytes as _;
+
+/// One line per event, as `observe` would write it; ports of clients are left out.
+fn lines(ebpf: &mut Ebpf) -> Vec<String> {
+    let mut ring = RingBuf::try_from(ebpf.map_mut("pleo_events").unwrap()).unwrap();
+    let mut out = Vec::new();
+    while let Some(item) = ring.next() {
+        if item[0] != kind::FLOW {
+            continue;
+        }
+        let e = FlowEvent::read_from_bytes(&item).unwrap();
+        assert_eq!(usize::from(e.header.len), size_of::<FlowEvent>());
+        assert_ne!(e.header.time_ns, 0);
+        if e.proto == proto::ICMPV6 && e.icmp_type > 129 {
+            continue;
+        }
+        out.push(line(&e));
+    }
+    out
+}
+
+fn line(e: &FlowEvent) -> String {
+    let reply = e.flags & flow_flags::REPLY != 0;
+    let arrow = match (e.flags & flow_flags::REPLY_KNOWN != 0, reply) {
+        (false, _) => "<>",
+        (true, false) => "->",
+        (true, true) => "<-",
+    };
+    let side = |ip: pleopod_abi::Addr16, port: u16, id: u32| {
+        if e.proto == proto::TCP && port < 32768 {
+            format!("{ip}:{port} ({id})")
+        } else {
+            format!("{ip} ({id})")
+        }
+    };
+    let source = side(e.src, e.sport.get(), e.src_identity);
+    let destination = side(e.dst, e.dport.get(), e.dst_identity);
+    let (left, right) = if reply { (destination, source) } else { (source, destination) };
+    let what = match e.proto {
+        proto::TCP => {
+            let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG"];
+            let set: Vec<_> =
+                names.iter().enumerate().filter(|(n, _)| e.tcp_flags >> n & 1 == 1).map(|x| *x.1).collect();
+            set.join(",")
+        }
+        proto::ICMP | proto::ICMPV6 => format!("ICMP {}/{}", e.icmp_type, e.icmp_code),
+        other => format!("protocol {other}"),
+    };
+    let verdict = if e.verdict == Verdict::Dropped as u8 {
+        format!("DROPPED {}", DropReason::from_u8(e.reason).map_or("?", DropReason::name))
+    } else {
+        "FORWARDED".to_owned()
+    };
+    let point = ObservationPoint::from_u8(e.point).map_or("?", ObservationPoint::name);
+    format!("{left} {arrow} {right} {point} {verdict} {what}")
+}
+
+fn listen(net: &Net, ns: &str) -> crate::nets::Running {
+    let server = net.spawn(ns, &["socat", "TCP4-LISTEN:8080,fork,reuseaddr", "SYSTEM:read x; echo hello"]);
+    net.sh(ns, "for i in $(seq 50); do ss -Hltn | grep -q 8080 && exit 0; sleep 0.1; done; exit 1");
+    server
+}
+
+#[test]
+fn a_connection_is_told_by_its_flags() {
+    let net = Net::new(Config::STANDARD);
+    let mut ebpf = net.attach();
+    let _server = listen(&net, "far");
+    net.sh("pod1", "echo hi | timeout 5 socat -t2 - TCP4:192.0.2.2:8080");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let pod = IDENTITY + 1;
+    let seen = lines(&mut ebpf);
+    let (forward, reply): (Vec<_>, Vec<_>) = seen.iter().partition(|l| l.contains("->"));
+    let out = |flags: &str| format!("10.1.0.11 ({pod}) -> 192.0.2.2:8080 (2) to-network FORWARDED {flags}");
+    let back = |flags: &str| format!("10.1.0.11 ({pod}) <- 192.0.2.2:8080 (2) to-endpoint FORWARDED {flags}");
+    for flags in ["SYN", "ACK", "PSH,ACK", "FIN,ACK"] {
+        assert!(forward.iter().any(|l| **l == out(flags)), "{flags}: {seen:#?}");
+    }
+    // The acknowledgement that completes the close is told, too.
+    assert!(seen.last().is_some_and(|l| l.ends_with("FORWARDED ACK")), "{seen:#?}");
+    for flags in ["SYN,ACK", "PSH,ACK"] {
+        assert!(reply.iter().any(|l| **l == back(flags)), "{flags}: {seen:#?}");
+    }
+    assert!(reply.iter().any(|l| l.contains("FIN")), "{seen:#?}");
+    assert!(seen.len() <= 10, "{seen:#?}");
+}
+
+#[test]
+fn a_refused_connection_and_a_ping_are_told_on_one_node() {
+    let net = Net::new(Config::STANDARD);
+    let mut ebpf = net.attach();
+    net.try_sh("pod1", "echo hi | timeout 5 socat - TCP4:10.1.0.12:8080");
+    net.sh("pod1", "ping -n -c 3 -i 0.05 -W 1 10.1.0.12");
+    let (one, two) = (IDENTITY + 1, IDENTITY + 2);
+    assert_eq!(
+        lines(&mut ebpf),
+        [
+            format!("10.1.0.11 ({one}) -> 10.1.0.12:8080 ({two}) to-endpoint FORWARDED SYN"),
+            format!("10.1.0.11 ({one}) <- 10.1.0.12:8080 ({two}) to-endpoint FORWARDED RST,ACK"),
+            format!("10.1.0.11 ({one}) -> 10.1.0.12 ({two}) to-endpoint FORWARDED ICMP 8/0"),
+            format!("10.1.0.11 ({one}) <- 10.1.0.12 ({two}) to-endpoint FORWARDED ICMP 0/0"),
+        ]
+    );
+}
+
+#[test]
+fn drops_and_the_stack_are_told() {
+    let net = Net::new(Config::STANDARD);
+    let mut ebpf = net.attach();
+    net.sh("pod1", "ip addr add 10.1.0.99/32 dev lo; ping -n -c 1 -W 1 10.1.0.1");
+    net.try_sh("pod1", "ping -n -c 1 -W 1 -I 10.1.0.99 10.1.0.1");
+    net.sh("node", "ping -n -c 1 -W 1 10.1.0.11");
+    let pod = IDENTITY + 1;
+    let seen = lines(&mut ebpf);
+    for expected in [
+        format!("10.1.0.11 ({pod}) -> 10.1.0.1 (1) to-stack FORWARDED ICMP 8/0"),
+        "10.1.0.99 (2) <> 10.1.0.1 (2) from-endpoint DROPPED Invalid source ip ICMP 8/0".to_owned(),
+        format!("10.1.0.1 (1) -> 10.1.0.11 ({pod}) to-endpoint FORWARDED ICMP 8/0"),
+        format!("10.1.0.1 (1) <- 10.1.0.11 ({pod}) to-stack FORWARDED ICMP 0/0"),
+    ] {
+        assert!(seen.contains(&expected), "{expected}\nin {seen:#?}");
+    }
+}
