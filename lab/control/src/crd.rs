@@ -14,7 +14,6 @@ mod validate;
 /// The store's name of the definitions.
 pub const SHELF: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
-
 /// The resources that the definitions in the store make.
 pub fn resources(core: &Core) -> Vec<Resource> {
     core.store.list(SHELF, None).0.iter().map(|d| resource(&d.value)).collect()
@@ -91,9 +90,13 @@ fn priority(name: &str) -> (u8, u32, u32) {
 
 /// Defaults and checks a definition, and says it is established.
 pub fn admit(old: Option<&Value>, v: &mut Value, errors: &mut Vec<FieldError>) {
-    let (group, kind, plural) =
-        (text(v, "/spec/group").to_owned(), text(v, "/spec/names/kind").to_owned(), text(v, "/spec/names/plural").to_owned());
-    for (field, value) in [("spec.group", &group), ("spec.names.kind", &kind), ("spec.names.plural", &plural)] {
+    let (group, kind, plural) = (
+        text(v, "/spec/group").to_owned(),
+        text(v, "/spec/names/kind").to_owned(),
+        text(v, "/spec/names/plural").to_owned(),
+    );
+    for (field, value) in [("spec.group", &group), ("spec.names.kind", &kind), ("spec.names.plural", &plural)]
+    {
         if value.is_empty() {
             errors.push(FieldError::required(field, ""));
         }
@@ -114,7 +117,11 @@ pub fn admit(old: Option<&Value>, v: &mut Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::required("spec.versions", ""));
     } else if versions.iter().filter(|x| flag(x, "/storage")).count() != 1 {
         let shown = json!(versions.iter().map(|x| text(x, "/name")).collect::<Vec<_>>());
-        errors.push(FieldError::invalid("spec.versions", &shown, "must have exactly one version marked as storage version"));
+        errors.push(FieldError::invalid(
+            "spec.versions",
+            &shown,
+            "must have exactly one version marked as storage version",
+        ));
     }
     for (i, x) in versions.iter().enumerate() {
         let at = format!("spec.versions[{i}].schema.openAPIV3Schema");
@@ -149,7 +156,13 @@ pub fn admit(old: Option<&Value>, v: &mut Value, errors: &mut Vec<FieldError>) {
     status.insert("acceptedNames".into(), names);
     default(status, "storedVersions", json!(stored));
     crate::ops::set_condition(v, "NamesAccepted", "True", "NoConflicts", "no conflicts found");
-    crate::ops::set_condition(v, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted");
+    crate::ops::set_condition(
+        v,
+        "Established",
+        "True",
+        "InitialNamesAccepted",
+        "the initial names have been accepted",
+    );
 }
 
 /// A schema must say the type of everything it describes.
@@ -157,7 +170,10 @@ fn structural(at: &str, s: &Value, root: bool, errors: &mut Vec<FieldError>) {
     let kind = text(s, "/type");
     let free = flag(s, "/x-kubernetes-int-or-string") || flag(s, "/x-kubernetes-preserve-unknown-fields");
     if kind.is_empty() && !free {
-        errors.push(FieldError::required(format!("{at}.type"), "must not be empty for specified object fields"));
+        errors.push(FieldError::required(
+            format!("{at}.type"),
+            "must not be empty for specified object fields",
+        ));
     }
     if root && kind != "object" && !kind.is_empty() {
         errors.push(FieldError::invalid(format!("{at}.type"), &kind.into(), "must be object at the root"));

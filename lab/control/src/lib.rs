@@ -31,6 +31,7 @@ mod store;
 mod streams;
 mod table;
 mod watch;
+mod wire;
 
 pub use error::{ApiError, FieldError};
 pub use pki::PkiError;

@@ -330,10 +330,15 @@ async fn body(req: Request<Body>) -> Result<Bytes> {
     })
 }
 
-/// Reads a body that is JSON, or YAML.
+/// Reads a body that is JSON, YAML, or the protobuf of a built-in kind.
 pub fn parse(body: &[u8]) -> Result<Value> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
+    }
+    if body.starts_with(crate::wire::MAGIC) {
+        return crate::wire::decode(body).ok_or_else(|| {
+            ApiError::bad_request("the body of the request is no protobuf message of a known kind")
+        });
     }
     serde_json::from_slice(body).or_else(|e| {
         if body.trim_ascii_start().starts_with(b"{") {

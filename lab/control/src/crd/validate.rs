@@ -48,7 +48,8 @@ pub fn check(path: &str, v: &Value, schema: &Value, errors: &mut Vec<FieldError>
     if let Some(may) = schema.get("enum").and_then(Value::as_array)
         && !may.contains(v)
     {
-        let shown: Vec<String> = may.iter().map(|x| x.as_str().map_or_else(|| x.to_string(), str::to_owned)).collect();
+        let shown: Vec<String> =
+            may.iter().map(|x| x.as_str().map_or_else(|| x.to_string(), str::to_owned)).collect();
         let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
         errors.push(FieldError::unsupported(place(path), v, &shown));
     }
@@ -74,7 +75,9 @@ pub fn check(path: &str, v: &Value, schema: &Value, errors: &mut Vec<FieldError>
             }
             for (k, x) in m {
                 let known = schema.get("properties").and_then(|p| p.get(k));
-                if let Some(s) = known.or_else(|| schema.get("additionalProperties").filter(|s| s.is_object())) {
+                if let Some(s) =
+                    known.or_else(|| schema.get("additionalProperties").filter(|s| s.is_object()))
+                {
                     check(&join(path, k), x, s, errors);
                 }
             }
@@ -129,7 +132,9 @@ fn string(s: &str, schema: &Value, say: &dyn Fn(String) -> FieldError, errors: &
     let good = match text(schema, "/format") {
         "ipv4" => s.parse::<std::net::Ipv4Addr>().is_ok(),
         "ipv6" => s.parse::<std::net::Ipv6Addr>().is_ok(),
-        "cidr" => s.split_once('/').is_some_and(|(a, p)| a.parse::<std::net::IpAddr>().is_ok() && p.parse::<u8>().is_ok()),
+        "cidr" => s
+            .split_once('/')
+            .is_some_and(|(a, p)| a.parse::<std::net::IpAddr>().is_ok() && p.parse::<u8>().is_ok()),
         "date-time" => s.parse::<jiff::Timestamp>().is_ok(),
         _ => true,
     };
@@ -186,9 +191,14 @@ fn bounds(
 
 /// Members of sets and keyed lists may stand only once.
 fn unique(path: &str, a: &[Value], schema: &Value, errors: &mut Vec<FieldError>) {
-    let keys: Vec<&str> = list(schema, "/x-kubernetes-list-map-keys").iter().filter_map(Value::as_str).collect();
+    let keys: Vec<&str> =
+        list(schema, "/x-kubernetes-list-map-keys").iter().filter_map(Value::as_str).collect();
     let id = |v: &Value| -> Vec<Value> {
-        if keys.is_empty() { vec![v.clone()] } else { keys.iter().map(|k| v.get(k).cloned().unwrap_or(Value::Null)).collect() }
+        if keys.is_empty() {
+            vec![v.clone()]
+        } else {
+            keys.iter().map(|k| v.get(k).cloned().unwrap_or(Value::Null)).collect()
+        }
     };
     if matches!(text(schema, "/x-kubernetes-list-type"), "set" | "map") {
         for (i, x) in a.iter().enumerate() {
@@ -210,14 +220,26 @@ fn combined(path: &str, v: &Value, schema: &Value, errors: &mut Vec<FieldError>)
     }
     let any = list(schema, "/anyOf");
     if !any.is_empty() && !any.iter().any(fits) {
-        errors.push(FieldError::invalid(place(path), v, &format!("{} in body must validate at least one schema (anyOf)", place(path))));
+        errors.push(FieldError::invalid(
+            place(path),
+            v,
+            &format!("{} in body must validate at least one schema (anyOf)", place(path)),
+        ));
     }
     let one = list(schema, "/oneOf");
     if !one.is_empty() && one.iter().filter(|s| fits(s)).count() != 1 {
-        errors.push(FieldError::invalid(place(path), v, &format!("{} in body must validate one and only one schema (oneOf)", place(path))));
+        errors.push(FieldError::invalid(
+            place(path),
+            v,
+            &format!("{} in body must validate one and only one schema (oneOf)", place(path)),
+        ));
     }
     if schema.get("not").is_some_and(fits) {
-        errors.push(FieldError::invalid(place(path), v, &format!("{} in body must not validate the schema (not)", place(path))));
+        errors.push(FieldError::invalid(
+            place(path),
+            v,
+            &format!("{} in body must not validate the schema (not)", place(path)),
+        ));
     }
 }
 

@@ -114,7 +114,8 @@ fn remove(v: &mut Value, gone: &Set, wanted: &Set, others: &Set, schema: &Schema
                     m.shift_remove(f);
                 } else if let Some(x) = m.get_mut(f) {
                     remove(x, sub, w, o, schema.field(f));
-                    let empty = x.as_object().is_some_and(Map::is_empty) || x.as_array().is_some_and(Vec::is_empty);
+                    let empty =
+                        x.as_object().is_some_and(Map::is_empty) || x.as_array().is_some_and(Vec::is_empty);
                     if empty && w.is_empty() && o.is_empty() {
                         m.shift_remove(f);
                     }

@@ -66,7 +66,8 @@ fn canonical(v: &Value) -> String {
     match v {
         Value::Object(m) => {
             let sorted: BTreeMap<&String, &Value> = m.iter().collect();
-            let parts: Vec<String> = sorted.iter().map(|(k, v)| format!("{}:{v}", Value::from(k.as_str()))).collect();
+            let parts: Vec<String> =
+                sorted.iter().map(|(k, v)| format!("{}:{v}", Value::from(k.as_str()))).collect();
             format!("{{{}}}", parts.join(","))
         }
         other => other.to_string(),
@@ -110,7 +111,9 @@ pub fn view<'a>(v: &'a Value, schema: &'a Schema) -> View<'a> {
     }
     match (&schema.real().shape, v) {
         (Shape::Record(_) | Shape::Map(_) | Shape::Any, Value::Object(m)) => View::Fields(m),
-        (Shape::List(kind, item), Value::Array(a)) if *kind != ListKind::Atomic => View::Members(a, kind, item),
+        (Shape::List(kind, item), Value::Array(a)) if *kind != ListKind::Atomic => {
+            View::Members(a, kind, item)
+        }
         _ => View::Leaf,
     }
 }

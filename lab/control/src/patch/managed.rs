@@ -48,7 +48,8 @@ impl Owner {
 
     /// As a conflict names it.
     pub fn shown(&self) -> String {
-        let sub = if self.sub.is_empty() { String::new() } else { format!(" with subresource {:?}", self.sub) };
+        let sub =
+            if self.sub.is_empty() { String::new() } else { format!(" with subresource {:?}", self.sub) };
         format!("{:?}{sub} using {}", self.manager, self.version)
     }
 
@@ -115,8 +116,16 @@ pub fn strip(mut s: Set, p: &Place<'_>) -> Set {
     }
     if let Some(m) = s.below.get_mut(&field("metadata")) {
         for f in [
-            "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
-            "deletionTimestamp", "deletionGracePeriodSeconds",
+            "name",
+            "namespace",
+            "creationTimestamp",
+            "selfLink",
+            "uid",
+            "generation",
+            "managedFields",
+            "resourceVersion",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
         ] {
             m.below.remove(&field(f));
         }
@@ -163,7 +172,8 @@ pub fn track(new: &mut Value, old: Option<&Value>, p: &Place<'_>, w: &Write) {
 pub fn same(a: &Value, b: &Value) -> bool {
     let bare = |v: &Value| {
         let mut v = v.clone();
-        for e in v.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut).into_iter().flatten() {
+        for e in v.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut).into_iter().flatten()
+        {
             if let Some(m) = e.as_object_mut() {
                 m.shift_remove("time");
             }

@@ -17,7 +17,9 @@ pub fn manner(c: &Call) -> Result<Write> {
         None | Some("") => false,
         Some("All") => true,
         Some(other) => {
-            return Err(ApiError::bad_request(format!("invalid dryRun {other:?}: supported values: \"All\"")));
+            return Err(ApiError::bad_request(format!(
+                "invalid dryRun {other:?}: supported values: \"All\""
+            )));
         }
     };
     let strictness = match c.query.get("fieldValidation") {
