@@ -11,6 +11,17 @@ pub enum Error {
     /// A network namespace.
     #[error(transparent)]
     Netns(#[from] pleopod_sys_netns::Error),
+    /// A program, map or link of the kernel.
+    #[error(transparent)]
+    Bpf(#[from] pleopod_sys_bpf::Error),
+    /// Reading or writing a map.
+    #[error("map {map}: {source}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// A link of ours has the name of a link that is not ours.
     #[error("link {name}: {found}; remove it, the name belongs to Pleopod")]
     Foreign {

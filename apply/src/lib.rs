@@ -1,14 +1,19 @@
 //! Makes the kernel match [`pleopod_model::desired::Desired`]: list, diff, write. The only writer of kernel state (I4).
 #![deny(missing_docs)]
 
+pub mod attach;
 pub mod base;
+pub mod ct;
 pub mod encode;
 mod error;
 #[cfg(test)]
 mod fake;
+pub mod kernel;
+pub mod metrics;
 pub mod mirror;
 pub mod pod;
 pub mod routes;
+pub mod sockets;
 mod sysctl;
 pub mod tables;
 pub mod targets;
