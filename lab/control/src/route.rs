@@ -19,6 +19,7 @@ use crate::resource::Resource;
 use crate::{discovery, openapi};
 
 mod read;
+mod stream;
 mod sub;
 mod write;
 

@@ -1,11 +1,11 @@
 //! `kubectl logs`, `exec` and `attach`: the wire formats, and the trait behind which the containers are.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
+
+pub mod websocket;
 
 /// What `kubectl logs` asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,9 +104,4 @@ pub trait PodStreams: Send + Sync + 'static {
 
     /// Runs a program in a container (or attaches to its main process) until it ends.
     fn exec(&self, req: ExecRequest, io: ExecIo) -> BoxFuture<'static, Result<ExecOutcome, StreamError>>;
-
-    /// The environment a pod's programs run in; only told of, never needed.
-    fn describe(&self) -> HashMap<String, String> {
-        HashMap::new()
-    }
 }

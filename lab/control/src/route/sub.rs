@@ -4,15 +4,18 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use serde_json::{Value, json as j};
 
-use super::{Call, body, json, parse, write};
+use super::{Call, body, json, parse, stream, write};
 use crate::error::{ApiError, FieldError, Result};
 use crate::meta::{self, dig, text};
-use crate::ops::Write;
+use crate::ops::{DeleteOptions, Write};
 use crate::select::Labels;
 
 /// Answers a call to a subresource.
 pub async fn dispatch(c: Call, req: Request<Body>) -> Result<Response<Body>> {
     match c.sub.as_str() {
+        "log" if c.method == Method::GET => stream::log(&c).await,
+        "exec" | "attach" if matches!(c.method, Method::GET | Method::POST) => stream::exec(&c, req).await,
+        "eviction" if c.method == Method::POST => evict(&c, parse(&body(req).await?)?),
         "scale" => scale(&c, req).await,
         "binding" if c.method == Method::POST => bind(&c, parse(&body(req).await?)?),
         "token" if c.method == Method::POST => token(&c, parse(&body(req).await?)?),
@@ -71,6 +74,23 @@ async fn scale(c: &Call, req: Request<Body>) -> Result<Response<Body>> {
         Ok(v)
     })?;
     Ok(json(200, show(&done.object.value).to_string()))
+}
+
+/// A delete that heeds disruption budgets.
+fn evict(c: &Call, b: Value) -> Result<Response<Body>> {
+    let p = c.place();
+    let pod = c.core.store.get("pods", p.namespace, p.name).ok_or_else(|| p.not_found())?;
+    let (budgets, _) = c.core.store.list("poddisruptionbudgets.policy", Some(p.namespace));
+    let held = budgets.iter().find(|d| {
+        Labels::from_selector(d.value.pointer("/spec/selector")).is_some_and(|s| s.matches(meta::labels(&pod.value)))
+            && meta::int(&d.value, "/status/disruptionsAllowed").unwrap_or(0) < 1
+    });
+    if held.is_some() && meta::is_true(&pod.value, "Ready") {
+        return Err(ApiError::too_many("Cannot evict pod as it would violate the pod's disruption budget."));
+    }
+    let options = b.get("deleteOptions").cloned().unwrap_or(Value::Null);
+    c.core.delete(&crate::ops::Place { sub: "", ..p }, &DeleteOptions::read(&options, &c.query)?)?;
+    Ok(json(201, j!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}).to_string()))
 }
 
 /// What a scheduler does with a pod.
