@@ -3,6 +3,8 @@
 //! [`agent`] is what the CNI plugin and the command line ask of a node's agent. [`flow`], [`relay`] and [`observer`]
 //! are Hubble's, byte for byte on the wire and in JSON, so that its clients can read what Pleopod serves.
 
+#![deny(missing_docs)]
+
 /// The agent's services (package `pleopod.agent.v1`). Messages serialise with serde under their field names.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod agent {

@@ -39,6 +39,9 @@ pub struct Place {
     /// The lab to look for nodes in, when several run
     #[arg(long, global = true, value_name = "NAME", env = "PLEOPOD_LAB", hide_short_help = true)]
     pub lab: Option<String>,
+    /// Directory with the state of labs
+    #[arg(long, global = true, value_name = "DIR", env = "PLEOPOD_LAB_ROOT", hide = true)]
+    pub lab_root: Option<PathBuf>,
     /// Directory with the `pleopod` and `pleopod-lab` run directories
     #[arg(
         long,

@@ -1,7 +1,7 @@
 //! Finds the agent to ask.
 //!
-//! A named socket or node wins. Otherwise it is the agent of this machine, and where there is none, the first node by
-//! name of the only lab that runs here. The error lists what was tried.
+//! A named socket or node wins. Otherwise it is the agent of this machine, and where there is none, the first node of
+//! the only lab that runs here: its control plane, then in the order of its topology. The error lists what was tried.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn own_socket(place: &args::Place) -> PathBuf {
 }
 
 fn labs_dir(place: &args::Place) -> PathBuf {
-    place.run_root.join("pleopod-lab")
+    place.lab_root.clone().unwrap_or_else(|| place.run_root.join("pleopod-lab"))
 }
 
 /// The lab that is meant: the named one, or the only one.
@@ -123,18 +123,40 @@ fn lab(place: &args::Place) -> Result<Option<Lab>> {
 fn labs(dir: &Path) -> Vec<Lab> {
     let mut labs: Vec<Lab> = subdirectories(dir)
         .into_iter()
-        .map(|(name, path)| Lab {
-            name,
-            nodes: subdirectories(&path)
+        .map(|(name, path)| {
+            let order = order(&path);
+            let mut nodes: Vec<_> = subdirectories(&path)
                 .into_iter()
                 .map(|(node, path)| Found { socket: path.join("agent.sock"), node: Some(node) })
                 .filter(|found| found.socket.exists())
-                .collect(),
+                .collect();
+            let rank = |found: &Found| order.iter().position(|name| found.node.as_ref() == Some(name));
+            nodes.sort_by_key(|found| rank(found).unwrap_or(usize::MAX));
+            Lab { name, nodes }
         })
         .filter(|lab| !lab.nodes.is_empty())
         .collect();
     labs.sort_by(|a, b| a.name.cmp(&b.name));
     labs
+}
+
+/// Names of a lab's nodes, control plane first. Empty when its topology can't be read: the order is only a nicety.
+fn order(lab: &Path) -> Vec<String> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(rename_all = "kebab-case", default)]
+    struct Topology {
+        nodes: Vec<Node>,
+    }
+    #[derive(Default, serde::Deserialize)]
+    #[serde(rename_all = "kebab-case", default)]
+    struct Node {
+        name: String,
+        control_plane: bool,
+    }
+    let Ok(text) = fs::read_to_string(lab.join("topology.yaml")) else { return Vec::new() };
+    let mut nodes = serde_saphyr::from_str::<Topology>(&text).unwrap_or_default().nodes;
+    nodes.sort_by_key(|node| !node.control_plane);
+    nodes.into_iter().map(|node| node.name).collect()
 }
 
 fn subdirectories(dir: &Path) -> Vec<(String, PathBuf)> {

@@ -3,6 +3,7 @@
 //! `cargo run --release -p pleopod-flows --example rate [SECONDS]`
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use pleopod_abi::event::{EVENT_VERSION, EventHeader, FlowEvent, flow_flags, kind};
@@ -17,7 +18,7 @@ fn address(pod: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + pod))
 }
 
-fn main() {
+fn main() -> ExitCode {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2);
     let eyes = Eyes::new(Config {
         node: "node".into(),
@@ -65,7 +66,7 @@ fn main() {
             event.sport = Be16::new(u16::try_from(batch).unwrap_or(0) + 40_000);
             if let Err(error) = eyes.ingest(event.as_bytes()) {
                 eprintln!("{error}");
-                std::process::exit(1);
+                return ExitCode::FAILURE;
             }
         }
         eyes.publish();
@@ -77,4 +78,5 @@ fn main() {
         events as f64 / took / 1e6,
         took * 1e9 / events as f64
     );
+    ExitCode::SUCCESS
 }

@@ -1,7 +1,6 @@
 //! The whole room behind one handle: bytes in, answers out.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,14 +54,6 @@ pub(crate) struct Inner {
     pub(crate) seen: AtomicU64,
     /// The kernel's count of lost events at the last look.
     kernel_lost: Mutex<Option<u64>>,
-}
-
-/// Where bytes come from: the kernel's ring.
-pub trait Source: Send + 'static {
-    /// Waits until there may be something to read.
-    fn ready(&mut self) -> impl Future<Output = io::Result<()>> + Send;
-    /// Hands every record that is there to `each`.
-    fn drain(&mut self, each: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 }
 
 /// Seconds that the rate is measured over.
@@ -144,24 +135,16 @@ impl Eyes {
         }
     }
 
-    /// Reads events until the source fails. To be spawned as a task.
-    pub async fn watch(self, mut source: impl Source) -> io::Error {
-        loop {
-            if let Err(error) = source.ready().await {
-                return error;
-            }
-            let lookup = self.0.lookup.load_full();
-            let drained = source.drain(&mut |bytes| {
-                // Counted where it happens; the next record may be good.
-                let _ = self.take(bytes, &lookup);
-            });
-            self.publish();
-            if let Err(error) = drained {
-                return error;
-            }
-            // A flood of events must not starve the other tasks of this thread.
-            tokio::task::yield_now().await;
-        }
+    /// Takes in a batch: `read` hands every record to its argument and says how many there were. One snapshot names
+    /// the whole batch, and followers hear of it at its end.
+    pub(crate) fn drain(&self, read: impl FnOnce(&mut dyn FnMut(&[u8])) -> usize) -> usize {
+        let lookup = self.0.lookup.load_full();
+        let count = read(&mut |bytes| {
+            // Counted where it happens; the next record may be good.
+            let _ = self.take(bytes, &lookup);
+        });
+        self.publish();
+        count
     }
 
     /// Hubble's observer service.

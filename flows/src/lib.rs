@@ -15,6 +15,7 @@ mod eyes;
 pub mod filter;
 mod flow;
 pub mod hubble;
+pub mod kernel;
 pub mod lookup;
 pub mod metrics;
 pub mod monitor;

@@ -8,7 +8,8 @@ fn root(sockets: &[&str]) -> (tempfile::TempDir, args::Place) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "").unwrap();
     }
-    let place = args::Place { node: None, socket: None, lab: None, run_root: dir.path().to_owned() };
+    let place =
+        args::Place { node: None, socket: None, lab: None, lab_root: None, run_root: dir.path().to_owned() };
     (dir, place)
 }
 
@@ -53,4 +54,20 @@ fn nothing_found_says_what_was_tried() {
     let root = dir.path().display();
     assert!(text.contains(&format!("{root}/pleopod/agent.sock does not exist")), "{text}");
     assert!(text.contains(&format!("no lab runs under {root}/pleopod-lab")), "{text}");
+}
+
+#[test]
+fn the_control_plane_comes_first() {
+    let (dir, mut place) =
+        root(&["pleopod-lab/l/a/agent.sock", "pleopod-lab/l/b/agent.sock", "pleopod-lab/l/c/agent.sock"]);
+    let lab = dir.path().join("pleopod-lab/l");
+    fs::write(lab.join("topology.yaml"), "nodes:\n- name: c\n- name: b\n  control-plane: true\n- name: a\n")
+        .unwrap();
+    assert_eq!(find(&place).unwrap().node.as_deref(), Some("b"));
+    let all: Vec<_> = find_all(&place).unwrap().into_iter().filter_map(|f| f.node).collect();
+    assert_eq!(all, ["b", "c", "a"]);
+    fs::write(lab.join("topology.yaml"), "nodes: [").unwrap();
+    assert_eq!(find(&place).unwrap().node.as_deref(), Some("a"));
+    (place.lab_root, place.run_root) = (Some(dir.path().join("pleopod-lab")), "/nonexistent".into());
+    assert_eq!(find(&place).unwrap().node.as_deref(), Some("a"));
 }

@@ -1,6 +1,6 @@
 //! The ring buffer of events, read where it lies.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
 use aya::maps::{Map as AyaMap, MapData, RingBuf};
@@ -40,5 +40,12 @@ impl AsRawFd for Ring {
     /// Readable when records wait, for epoll.
     fn as_raw_fd(&self) -> RawFd {
         self.ring.as_raw_fd()
+    }
+}
+
+impl AsFd for Ring {
+    /// As [`AsRawFd`], for safe polling.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
     }
 }

@@ -1,0 +1,70 @@
+//! The kernel's ring of events, read by a thread of its own so that a flood of events starves nobody else.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use pleopod_sys_bpf::ring::Ring;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
+
+use crate::Eyes;
+
+/// Name of the ring's map.
+pub const EVENTS: &str = "pleo_events";
+
+/// Most records taken in before followers hear of them.
+const BATCH: usize = 4096;
+
+/// The thread that reads. Dropping this ends it.
+#[derive(Debug)]
+pub struct Reader {
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// Reads the ring pinned under `pins` (`<bpffs>/pleopod`) into `eyes` from now on. There must be one reader of a
+    /// node's ring.
+    pub fn spawn(eyes: Eyes, pins: &Path) -> io::Result<Self> {
+        let mut ring = Ring::open(pins, EVENTS).map_err(io::Error::other)?;
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("flows".to_owned()).spawn(move || {
+            loop {
+                while eyes.drain(|each| ring.drain(BATCH, each)) == BATCH {}
+                if wait(&ring, &stopped)? {
+                    return Ok(());
+                }
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Whether it still reads; it only ends by itself when the kernel refuses to be waited for.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Neither can fail in a way that leaves something to do.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Waits for records, or for the end (`true`).
+fn wait(ring: &Ring, stop: &OwnedFd) -> io::Result<bool> {
+    let mut waits = [PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+    match poll(&mut waits, None) {
+        Ok(_) => Ok(waits[1].revents().contains(PollFlags::IN)),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
