@@ -10,7 +10,16 @@ pub struct Contract {
     /// Names under `## Rooms`, in order.
     pub rooms: Vec<String>,
     /// Rows under `## Arrows`: what a room may depend on.
-    pub arrows: BTreeMap<String, Vec<String>>,
+    pub arrows: BTreeMap<String, Vec<Arrow>>,
+}
+
+/// One arrow of a row: `abi`, or `abi (tests)` for dev-dependencies only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrow {
+    /// The room it leads to.
+    pub to: String,
+    /// Whether only tests may take it.
+    pub tests: bool,
 }
 
 impl Contract {
@@ -24,8 +33,9 @@ impl Contract {
             contract.rooms.push(name);
         }
         for (name, cell) in table(page, "Arrows")? {
-            let to: Vec<String> = cell.split(',').map(name_of).filter(|n| !n.is_empty()).collect();
-            if let Some(unknown) = to.iter().chain([&name]).find(|n| !contract.rooms.contains(n)) {
+            let to: Vec<Arrow> = cell.split(',').filter_map(arrow).collect();
+            let named = to.iter().map(|arrow| &arrow.to).chain([&name]);
+            if let Some(unknown) = named.into_iter().find(|n| !contract.rooms.contains(n)) {
                 bail!("the row of `{name}` under Arrows names `{unknown}`, which is no room");
             }
             if contract.arrows.insert(name.clone(), to).is_some() {
@@ -55,13 +65,19 @@ fn table(page: &str, heading: &str) -> Result<Vec<(String, String)>> {
     Ok(rows)
 }
 
+fn arrow(words: &str) -> Option<Arrow> {
+    let words = words.trim();
+    let (to, tests) = words.strip_suffix("(tests)").map_or((words, false), |to| (to, true));
+    (!to.is_empty()).then(|| Arrow { to: name_of(to), tests })
+}
+
 fn name_of(cell: &str) -> String {
     cell.trim().trim_matches('`').to_owned()
 }
 
 #[cfg(test)]
 pub mod tests {
-    use super::Contract;
+    use super::{Arrow, Contract};
 
     /// A page with these rows.
     pub fn page(rooms: &[&str], arrows: &[(&str, &str)]) -> String {
@@ -74,11 +90,12 @@ pub mod tests {
 
     #[test]
     fn both_tables_are_read() {
-        let page = page(&["abi", "sys/bpf"], &[("abi", ""), ("sys/bpf", "abi")]);
+        let page = page(&["abi", "sys/bpf"], &[("abi", ""), ("sys/bpf", "abi, sys/bpf (tests)")]);
         let contract = Contract::read(&page).expect("a contract");
         assert_eq!(contract.rooms, ["abi", "sys/bpf"]);
         assert!(contract.arrows["abi"].is_empty());
-        assert_eq!(contract.arrows["sys/bpf"], ["abi"]);
+        let arrow = |to: &str, tests| Arrow { to: to.into(), tests };
+        assert_eq!(contract.arrows["sys/bpf"], [arrow("abi", false), arrow("sys/bpf", true)]);
         assert_eq!(contract.arrows.len(), 2, "tables of other sections are not read");
     }
 

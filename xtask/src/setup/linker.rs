@@ -32,7 +32,9 @@ pub fn install(place: &Place, compiler: &Compiler, step: Step) -> Result<()> {
         place
             .cargo()
             .args(["install", "bpf-linker", "--version", &format!("^{SERIES}"), "--locked", "--force"])
-            .args(["--no-default-features", "--features", &features]),
+            .args(["--no-default-features", "--features", &features])
+            // It asks for debug information by default, which nobody here reads and takes time to write.
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0"),
     )
     .context("bpf-linker")?;
     match version(place) {

@@ -64,7 +64,9 @@ pub fn install(place: &Place, compiler: &Compiler, step: Step) -> Result<()> {
         }
         result => {
             let debian =
-                result.err().map_or("its package has no core in it".to_owned(), |e| format!("{e:#}"));
+                result.err().map_or("its package has no library with core and Cargo.lock".to_owned(), |e| {
+                    format!("{e:#}")
+                });
             bail!(
                 "rust-src of rustc {} can't be had. rustup: {rustup}. Debian: {debian}. Put the folder `library` of that \
                  release's source at {}, or build with PLEOPOD_BPF_OBJECT=FILE",
@@ -114,7 +116,7 @@ fn unpack(place: &Place, version: &str, work: &Path, library: &Path) -> Result<(
         .context("the package has no usr/src/rustc-*")?;
     let parent = library.parent().context("the library has no parent")?;
     std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    place::output(Command::new("cp").arg("-a").arg(source.join("library")).arg(library)).map(drop)
+    place::output(Command::new("cp").arg("-aT").arg(source.join("library")).arg(library)).map(drop)
 }
 
 /// The first entry of a directory whose name fits.
