@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::house::{self, Findings};
 use crate::place::{self, Place};
+use crate::setup::Compiler;
 use crate::steps::{Step, Steps};
 use crate::{Outcome, Stop};
 
@@ -57,6 +58,7 @@ fn licences(place: &Place, step: &Step) -> Result<()> {
     place::run(place.cargo().args(["deny", "--all-features", "check"]))
 }
 
+/// The workspace for the host, then the programs for the kernel: on the host they are empty.
 fn clippy(place: &Place, step: &Step) -> Result<()> {
     step.doing("cargo clippy");
     place::run(place.cargo().args([
@@ -67,7 +69,21 @@ fn clippy(place: &Place, step: &Step) -> Result<()> {
         "--",
         "-D",
         "warnings",
-    ]))
+    ]))?;
+    if !Compiler::ask(place)?.has_source() {
+        step.note("rust-src is not installed: THE PROGRAMS WERE NOT LOOKED AT (cargo xtask setup)");
+        return Ok(());
+    }
+    step.doing("cargo clippy of datapath/programs for bpfel-unknown-none");
+    let mut clippy = place.cargo();
+    clippy
+        .args(["clippy", "--locked", "--release", "-Zbuild-std=core", "--target", "bpfel-unknown-none"])
+        .args(["--package", "pleopod-datapath-programs", "--target-dir"])
+        .arg(place.target()?.join("bpf"))
+        .args(["--", "-D", "warnings"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH));
+    place::run(&mut clippy)
 }
 
 fn docs(place: &Place, step: &Step) -> Result<()> {

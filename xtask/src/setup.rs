@@ -5,6 +5,7 @@ mod linker;
 mod packages;
 mod source;
 
+pub use self::source::Compiler;
 use crate::place::Place;
 use crate::steps::Steps;
 use crate::{Outcome, Stop};
@@ -33,7 +34,7 @@ impl Extent {
 pub fn run(place: &Place, extent: Extent) -> Outcome {
     let mut steps = Steps::new("setup", if extent == Extent::All { 4 } else { 3 });
     packages::install(place, extent, steps.next("Debian packages"))?;
-    let compiler = source::Compiler::ask(place)?;
+    let compiler = Compiler::ask(place)?;
     source::install(place, &compiler, steps.next("rust-src"))?;
     linker::install(place, &compiler, steps.next("bpf-linker"))?;
     if extent == Extent::All {

@@ -34,6 +34,11 @@ impl Compiler {
         Ok(Self { release, llvm, sysroot: sysroot.into() })
     }
 
+    /// Whether programs for the kernel can be compiled.
+    pub fn has_source(&self) -> bool {
+        is_library(&self.library())
+    }
+
     /// Where `rust-src` lies when it is there.
     fn library(&self) -> PathBuf {
         self.sysroot.join("lib/rustlib/src/rust/library")
@@ -43,7 +48,7 @@ impl Compiler {
 /// `rustup component add rust-src`, else Debian's package of exactly the same version, else an error with both reasons.
 pub fn install(place: &Place, compiler: &Compiler, step: Step) -> Result<()> {
     let library = compiler.library();
-    if is_library(&library) {
+    if compiler.has_source() {
         step.done(&format!("there for {}", compiler.release));
         return Ok(());
     }
