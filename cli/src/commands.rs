@@ -25,7 +25,7 @@ use crate::failure::{Failure, Result};
 /// Runs one command.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Lab { args } => lab::become_lab(&args),
+        Command::Lab { args } => lab::become_lab(&cli.place, &args),
         Command::Completion { shell } => completion::print(shell),
         Command::Man { directory } => completion::man(&directory),
         command => {

@@ -6,6 +6,7 @@ mod filter;
 mod format;
 mod range;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ pub async fn run(place: &args::Place, flags: &args::Observe) -> Result<ExitCode>
     let request = range::request(flags, filter::whitelist(&flags.filter)?, jiff::Timestamp::now())?;
     let sources = sources(place, flags).await?;
     let mut printer = Printer::new(flags);
-    let several = sources.len() > 1;
+    let count = sources.len();
+    let several = count > 1;
     let (sender, mut flows) = mpsc::channel(1024);
     for (name, mut client) in sources {
         let (request, sender) = (request.clone(), sender.clone());
@@ -60,11 +62,20 @@ pub async fn run(place: &args::Place, flags: &args::Observe) -> Result<ExitCode>
             "the observer ended the stream of flows: its agent has stopped or restarted",
         ));
     }
-    let mut kept = Vec::new();
+    let (mut kept, mut failures) = (Vec::new(), Vec::new());
     while let Some(item) = flows.recv().await {
-        let message = item?;
-        if several { kept.push(message) } else { printer.print(&message)? }
+        match item {
+            Ok(message) if several => kept.push(message),
+            Ok(message) => printer.print(&message)?,
+            Err(failure) => failures.push(failure),
+        }
     }
+    if failures.len() == count
+        && let Some(failure) = failures.pop()
+    {
+        return Err(failure);
+    }
+    failures.iter().for_each(missing);
     kept.sort_by_key(when);
     for message in range::cut(kept, &request) {
         printer.print(&message)?;
@@ -93,7 +104,8 @@ async fn follow(
         let mut open = true;
         while let Ok(item) = tokio::time::timeout_at(deadline, flows.recv()).await {
             match item {
-                Some(message) => waiting.push(message?),
+                Some(Ok(message)) => waiting.push(message),
+                Some(Err(failure)) => missing(&failure),
                 None => {
                     open = false;
                     break;
@@ -109,6 +121,11 @@ async fn follow(
             return Ok(());
         }
     }
+}
+
+/// Says that a node's flows are missing; the others' are still worth having.
+fn missing(failure: &Failure) {
+    let _ = writeln!(std::io::stderr(), "pleopod: {failure}; flows of that node are missing");
 }
 
 fn when(message: &GetFlowsResponse) -> (i64, i32) {
@@ -141,11 +158,21 @@ async fn sources(
         };
         return Ok(vec![(server.clone(), client(channel))]);
     }
-    let mut sources = Vec::new();
-    for found in place::find_all(place)? {
+    let all = place::find_all(place)?;
+    let (mut sources, mut failures) = (Vec::new(), Vec::new());
+    for found in &all {
         let socket = found.hubble();
-        sources.push((socket.display().to_string(), client(agent::channel(&socket, "observer").await?)));
+        match agent::channel(&socket, "observer").await {
+            Ok(channel) => sources.push((socket.display().to_string(), client(channel))),
+            Err(failure) => failures.push(failure),
+        }
     }
+    if sources.is_empty()
+        && let Some(failure) = failures.pop()
+    {
+        return Err(failure);
+    }
+    failures.iter().for_each(missing);
     Ok(sources)
 }
 

@@ -146,9 +146,26 @@ impl Printer {
     }
 
     fn json<T: serde::Serialize>(&mut self, value: &T) -> Result<()> {
-        let text = serde_json::to_string(value)
+        let mut value = serde_json::to_value(value)
             .map_err(|error| Failure::failed(format!("cannot print the flow: {error}")))?;
-        Ok(writeln!(self.out, "{text}")?)
+        zulu(&mut value);
+        Ok(writeln!(self.out, "{value}")?)
+    }
+}
+
+/// Writes times as Hubble's client does: UTC as `Z`.
+fn zulu(value: &mut serde_json::Value) {
+    let Some(fields) = value.as_object_mut() else { return };
+    for (name, value) in fields {
+        match value {
+            serde_json::Value::String(text) if name == "time" => {
+                if let Some(utc) = text.strip_suffix("+00:00") {
+                    *text = format!("{utc}Z");
+                }
+            }
+            value if name == "flow" => zulu(value),
+            _ => {}
+        }
     }
 }
 

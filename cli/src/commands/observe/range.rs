@@ -28,14 +28,14 @@ pub fn request(flags: &Observe, whitelist: Vec<FlowFilter>, now: Timestamp) -> R
         (None, None) if range.all || flags.follow || since.is_some() || until.is_some() => 0,
         (None, None) => DEFAULT_LAST,
     };
-    // With --follow, 0 means no flow of the past; the contract has no way to say it but a start at this moment.
-    let from_now = flags.follow && number == 0 && !range.all && since.is_none();
+    // Without a number or start an observer follows from now on, so everything has to be asked for by its start.
+    let since = if flags.follow && range.all { since.or(Some(Timestamp::UNIX_EPOCH)) } else { since };
     Ok(GetFlowsRequest {
         number,
         first: range.first.is_some(),
         follow: flags.follow,
         whitelist,
-        since: since.or(from_now.then_some(now)).map(stamp),
+        since: since.map(stamp),
         until: until.map(stamp),
         ..Default::default()
     })
@@ -99,9 +99,11 @@ mod tests {
     }
 
     #[test]
-    fn following_starts_now() {
-        let since = ask(Range::default(), true).unwrap().since.unwrap();
-        assert_eq!(since.seconds, now().as_second());
+    fn following_starts_now_or_with_everything() {
+        let now_on = ask(Range::default(), true).unwrap();
+        assert_eq!((now_on.number, now_on.since), (0, None));
+        let all = ask(Range { all: true, ..Default::default() }, true).unwrap();
+        assert_eq!((all.number, all.since.unwrap().seconds), (0, 0));
     }
 
     #[test]
