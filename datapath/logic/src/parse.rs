@@ -65,7 +65,8 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 
-/// Reads an IP packet whose Ethernet header says `ether_type`. After an error `out` holds what could be read.
+/// Reads an IP packet whose Ethernet header says `ether_type`. `out` is always written: after an error it holds what could be
+/// read.
 ///
 /// # Errors
 /// The reason for which the packet is to be dropped.
@@ -74,8 +75,10 @@ pub fn parse<P: Bytes + ?Sized>(packet: &P, ether_type: u16, out: &mut Parsed) -
     match ether_type {
         wire::ETHERTYPE_IPV4 => ipv4(packet, wire::ETHERNET_LEN, out, Limits::Whole)?,
         wire::ETHERTYPE_IPV6 => ipv6(packet, wire::ETHERNET_LEN, out, Limits::Whole)?,
-        wire::ETHERTYPE_ARP => return Ok(Kind::Arp),
-        _ => return Err(DropReason::UnsupportedL3),
+        other => {
+            *out = Parsed::default();
+            return if other == wire::ETHERTYPE_ARP { Ok(Kind::Arp) } else { Err(DropReason::UnsupportedL3) };
+        }
     }
     packet.forget();
     if out.shape & shape::LATER_FRAGMENT == 0 {
@@ -130,7 +133,10 @@ enum Limits {
 
 #[inline(always)]
 fn ipv4<P: Bytes + ?Sized>(packet: &P, at: u32, out: &mut Parsed, limits: Limits) -> Result<(), DropReason> {
-    let header: wire::Ipv4 = packet.load(at).ok_or(DropReason::InvalidPacket)?;
+    let Some(header) = packet.load::<wire::Ipv4>(at) else {
+        *out = Parsed::default();
+        return Err(DropReason::InvalidPacket);
+    };
     let header_len = u32::from(header.version_ihl & 0x0f) * 4;
     *out = Parsed {
         tuple: Tuple {
@@ -182,7 +188,10 @@ const fn ipv4_shape(fragment: u16) -> u8 {
 
 #[inline(always)]
 fn ipv6<P: Bytes + ?Sized>(packet: &P, at: u32, out: &mut Parsed, limits: Limits) -> Result<(), DropReason> {
-    let header: wire::Ipv6 = packet.load(at).ok_or(DropReason::InvalidPacket)?;
+    let Some(header) = packet.load::<wire::Ipv6>(at) else {
+        *out = Parsed::default();
+        return Err(DropReason::InvalidPacket);
+    };
     *out = Parsed {
         tuple: Tuple {
             src: header.src,

@@ -61,23 +61,19 @@ impl Scene {
         let scratch = maps::pleo_scratch.get_ptr_mut(0)?.cast::<Self>();
         // SAFETY: memory of this CPU's own entry, large enough and aligned (checked above), used by one program at a time.
         let scene = unsafe { &mut *scratch };
-        *scene = Self {
-            parsed: Parsed::default(),
-            quoted: Parsed::default(),
-            ethernet,
-            point: point as u8,
-            direction: direction as u8,
-            ct: CtVerdict::Untracked as u8,
-            way: 0,
-            reason: 0,
-            dropped: 0,
-            endpoint_id: 0,
-            len: skb.len(),
-            ifindex: skb.ifindex(),
-            src_identity: identity::UNKNOWN,
-            dst_identity: identity::UNKNOWN,
-            packets: 0,
-        };
+        // Field by field: `parsed` is written by the parser in any case, `quoted` before it is read.
+        scene.ethernet = ethernet;
+        scene.point = point as u8;
+        scene.direction = direction as u8;
+        scene.ct = CtVerdict::Untracked as u8;
+        scene.reason = 0;
+        scene.dropped = 0;
+        scene.endpoint_id = 0;
+        scene.len = skb.len();
+        scene.ifindex = skb.ifindex();
+        scene.src_identity = identity::UNKNOWN;
+        scene.dst_identity = identity::UNKNOWN;
+        scene.packets = 0;
         Some(scene)
     }
 

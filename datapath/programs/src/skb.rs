@@ -27,6 +27,8 @@ pub struct WriteFailed;
 pub const MARK_DONE: u32 = 0x504c_0000;
 const MARK_MASK: u32 = 0xffff_0000;
 const BPF_F_RECOMPUTE_CSUM: u64 = 1;
+/// Ethernet, IP with all its options, and some extension headers.
+const MOST_DIRECT: u32 = 255;
 
 impl Skb {
     #[inline(always)]
@@ -85,9 +87,39 @@ impl Skb {
         if ret == 0 { Ok(()) } else { Err(WriteFailed) }
     }
 
+    /// Where a T lies in the linear part of the buffer, if it lies there whole. Offsets beyond what headers reach are left to
+    /// the helper, because the verifier wants a small bound.
+    #[inline(always)]
+    fn direct<T>(&self, offset: u32) -> Option<*mut T> {
+        if offset > MOST_DIRECT {
+            return None;
+        }
+        // SAFETY: the context of the program.
+        let (data, end) = unsafe { ((*self.raw).data as usize, (*self.raw).data_end as usize) };
+        let at = data + offset as usize;
+        if at + size_of::<T>() > end { None } else { Some(at as *mut T) }
+    }
+
+    /// Copies by the helper, which reaches all of the packet.
+    #[inline(always)]
+    fn copy<T: FromBytes>(&self, offset: u32) -> Option<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes `size_of::<T>()` bytes or fails, and every bit pattern is a T (FromBytes).
+        unsafe {
+            let ret =
+                bpf_skb_load_bytes(self.raw.cast(), offset, value.as_mut_ptr().cast(), size_of::<T>() as u32);
+            if ret == 0 { Some(value.assume_init()) } else { None }
+        }
+    }
+
     /// Destination and source MAC.
     #[inline(always)]
     pub fn set_macs(&self, dst: [u8; 6], src: [u8; 6]) -> Result<(), WriteFailed> {
+        if let Some(at) = self.direct::<[[u8; 6]; 2]>(0) {
+            // SAFETY: checked to lie within the linear part, which the kernel has made writable before the program began.
+            unsafe { at.cast::<Macs>().write(Macs::new(dst, src)) };
+            return Ok(());
+        }
         self.store(0, &[dst, src], 0)
     }
 
@@ -95,14 +127,34 @@ impl Skb {
     #[inline(always)]
     pub fn decrement_ttl(&self, parsed: &Parsed) -> Result<(), WriteFailed> {
         if parsed.shape & shape::V6 == 0 {
-            let Some(checksum) = self.load::<Be16>(ETHERNET_LEN + 10) else { return Err(WriteFailed) };
-            let (ttl, checksum) = decrement_ttl(parsed.ttl, parsed.tuple.proto, checksum);
-            let [high, low] = checksum.to_wire();
+            let Some(at) = self.direct::<[u16; 2]>(ETHERNET_LEN + 8) else { return Err(WriteFailed) };
+            // SAFETY: as in `set_macs`.
+            let [ttl_proto, checksum] = unsafe { at.read() };
+            let [ttl, protocol] = ttl_proto.to_ne_bytes();
+            let (ttl, checksum) = decrement_ttl(ttl, protocol, Be16::from_raw(checksum));
             // The header's own checksum makes up for the change: sums over the packet stay as they are.
-            self.store(ETHERNET_LEN + 8, &[ttl, parsed.tuple.proto, high, low], 0)
+            // SAFETY: as in `set_macs`.
+            unsafe { at.write([u16::from_ne_bytes([ttl, protocol]), checksum.raw()]) };
+            Ok(())
         } else {
             self.store(ETHERNET_LEN + 7, &parsed.ttl.wrapping_sub(1), BPF_F_RECOMPUTE_CSUM)
         }
+    }
+}
+
+/// Two MACs as three words, the way they are written at once.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Macs([u32; 3]);
+
+impl Macs {
+    #[inline(always)]
+    fn new(dst: [u8; 6], src: [u8; 6]) -> Self {
+        Self([
+            u32::from_ne_bytes([dst[0], dst[1], dst[2], dst[3]]),
+            u32::from_ne_bytes([dst[4], dst[5], src[0], src[1]]),
+            u32::from_ne_bytes([src[2], src[3], src[4], src[5]]),
+        ])
     }
 }
 
@@ -115,13 +167,12 @@ impl Bytes for Skb {
 
     #[inline(always)]
     fn load<T: FromBytes>(&self, offset: u32) -> Option<T> {
-        let mut value = MaybeUninit::<T>::uninit();
-        // SAFETY: the helper writes `size_of::<T>()` bytes or fails, and every bit pattern is a T (FromBytes).
-        unsafe {
-            let ret =
-                bpf_skb_load_bytes(self.raw.cast(), offset, value.as_mut_ptr().cast(), size_of::<T>() as u32);
-            if ret == 0 { Some(value.assume_init()) } else { None }
+        if let Some(at) = self.direct::<T>(offset) {
+            // SAFETY: checked to lie within the linear part, and every bit pattern is a T (FromBytes). The address may be
+            // misaligned for T; the instruction does not mind where the verifier accepts it.
+            return Some(unsafe { core::ptr::read(at) });
         }
+        self.copy(offset)
     }
 
     #[inline(always)]

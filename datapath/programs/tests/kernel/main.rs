@@ -6,3 +6,4 @@ mod loads;
 mod nets;
 mod packets;
 mod sockets;
+mod speed;
