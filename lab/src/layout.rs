@@ -119,6 +119,12 @@ impl Layout {
         }
     }
 
+    /// Where pods are found by name, as [`NodeLayout::index`].
+    #[must_use]
+    pub fn index(&self) -> PathBuf {
+        self.state().join("index")
+    }
+
     /// Directory of the outside host `name`.
     #[must_use]
     pub fn host(&self, name: &str) -> PathBuf {
@@ -182,6 +188,12 @@ impl NodeLayout {
     #[must_use]
     pub fn cni(&self) -> PathBuf {
         self.dir.join("cni")
+    }
+
+    /// Where the pods of the lab's nodes are found by name: a directory a namespace, a link a pod.
+    #[must_use]
+    pub fn index(&self) -> PathBuf {
+        self.run.with_file_name("index")
     }
 
     /// Directory of the pod with the given uid.

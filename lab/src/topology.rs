@@ -263,7 +263,8 @@ impl Topology {
     }
 
     fn check_hosts(&self) -> Result<(), TopologyError> {
-        let mut names = BTreeSet::from(["fabric"]);
+        // Names of directories and of a namespace that stand beside those of the nodes.
+        let mut names = BTreeSet::from(["fabric", "nodes", "hosts", "index"]);
         let mut addresses = BTreeSet::new();
         let mut pod_cidrs: Vec<(usize, IpNet)> = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
