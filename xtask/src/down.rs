@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, bail};
+
 use crate::place::{self, Place};
 use crate::steps::Steps;
 use crate::{Outcome, Stop};
@@ -21,11 +23,11 @@ pub fn run(place: &Place) -> Outcome {
 
     let step = steps.next("labs");
     match program(place)? {
-        Some(lab) => match place::run(place.command(&lab).args(["down", "--all"])) {
+        Some(lab) => match every_lab(place, &lab) {
             Ok(()) => step.done("down"),
             Err(error) => {
                 failed = true;
-                step.done(&format!("{error:#}"));
+                step.done(&format!("FAILED, {error:#}"));
             }
         },
         None => step.done("pleopod-lab was never built here"),
@@ -48,8 +50,7 @@ pub fn run(place: &Place) -> Outcome {
             }
         }
     }
-    let labs: Vec<String> =
-        names(Path::new(LABS)).into_iter().filter(|name| Path::new(LABS).join(name).is_dir()).collect();
+    let labs = labs();
     if !labs.is_empty() {
         failed = true;
         step.note(&format!(
@@ -59,6 +60,31 @@ pub fn run(place: &Place) -> Outcome {
     }
     step.done(&format!("{removed} namespaces of dead test runs removed"));
     if failed { Err(Stop::Reported) } else { Ok(()) }
+}
+
+/// All at once, and one by one when that fails, so that one broken lab does not keep the others up.
+fn every_lab(place: &Place, program: &Path) -> Result<()> {
+    let Err(error) = place::run(place.command(program).args(["down", "--all"])) else { return Ok(()) };
+    let labs = labs();
+    let failed = labs
+        .iter()
+        .filter(|name| place::run(place.command(program).args(["down", "--name"]).arg(name)).is_err());
+    let failed: Vec<&str> = failed.map(String::as_str).collect();
+    if labs.is_empty() {
+        return Err(error);
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("pleopod-lab can't take down {}", failed.join(", ")) }
+}
+
+/// Directory that holds the state of all labs.
+fn root() -> PathBuf {
+    std::env::var_os("PLEOPOD_LAB_ROOT").map_or_else(|| LABS.into(), PathBuf::from)
+}
+
+/// Names of the labs that have state.
+fn labs() -> Vec<String> {
+    let root = root();
+    names(&root).into_iter().filter(|name| root.join(name).is_dir()).collect()
 }
 
 /// The newest `pleopod-lab` that was built here.
