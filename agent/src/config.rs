@@ -12,6 +12,8 @@ use clap::Parser;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::install::{Install, Uninstall};
+
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +21,32 @@ mod tests;
 #[derive(Debug, Parser)]
 #[command(name = "pleopod-agent", version, about)]
 pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
     /// YAML file with any of the options below as keys.
     #[arg(long, env = "PLEOPOD_CONFIG")]
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub options: Options,
+}
+
+/// What is run beside the agent.
+#[derive(Debug, clap::Subcommand)]
+pub enum Verb {
+    /// Makes this node ready for the agent: bpffs, cgroup2, the CNI plugin and its conflist.
+    Install(Install),
+    /// Takes everything of Pleopod off this node; connected pods lose their network.
+    Uninstall(Uninstall),
+    /// Does nothing until it is told to end.
+    Pause,
+}
+
+/// What this process was asked to do.
+pub enum Invocation {
+    Run(Box<Config>),
+    Install(Install),
+    Uninstall(Uninstall),
+    Pause,
 }
 
 /// Every option, once: flag, environment variable and file key in one definition.
@@ -36,6 +59,10 @@ pub struct Options {
     /// kubeconfig of the API server [default: the service account of the pod].
     #[arg(long, env = "PLEOPOD_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+    /// URL of the API server, in place of the one of the kubeconfig or the service account. A node without kube-proxy
+    /// needs it: the Service address answers only once this agent runs.
+    #[arg(long, env = "PLEOPOD_API_SERVER")]
+    pub api_server: Option<String>,
     /// Name of the cluster, part of every security identity [default: default].
     #[arg(long, env = "PLEOPOD_CLUSTER_NAME")]
     pub cluster_name: Option<String>,
@@ -111,6 +138,7 @@ pub enum LogFormat {
 pub struct Config {
     pub node_name: String,
     pub kubeconfig: Option<PathBuf>,
+    pub api_server: Option<String>,
     pub cluster_name: String,
     pub run_dir: PathBuf,
     pub state_dir: PathBuf,
@@ -174,15 +202,24 @@ impl Resolver<'_> {
     }
 }
 
+// === impl Invocation ===
+
+impl Invocation {
+    /// Reads flags, environment and file of this process. Usage errors, `--help` and `--version` end it here.
+    pub fn from_process() -> anyhow::Result<Self> {
+        let matches = <Cli as clap::CommandFactory>::command().get_matches();
+        Ok(match <Cli as clap::FromArgMatches>::from_arg_matches(&matches)?.verb {
+            None => Self::Run(Box::new(Config::from_matches(&matches)?)),
+            Some(Verb::Install(install)) => Self::Install(install),
+            Some(Verb::Uninstall(uninstall)) => Self::Uninstall(uninstall),
+            Some(Verb::Pause) => Self::Pause,
+        })
+    }
+}
+
 // === impl Config ===
 
 impl Config {
-    /// Reads flags, environment and file of this process.
-    pub fn load() -> anyhow::Result<Self> {
-        let matches = <Cli as clap::CommandFactory>::command().get_matches();
-        Self::from_matches(&matches)
-    }
-
     fn from_matches(matches: &clap::ArgMatches) -> anyhow::Result<Self> {
         let cli = <Cli as clap::FromArgMatches>::from_arg_matches(matches)?;
         let file = match &cli.config {
@@ -208,6 +245,13 @@ impl Config {
                 file.kubeconfig.map(Some),
                 None,
                 |p| p.as_ref().map_or("in-cluster".into(), |p| p.display().to_string()),
+            ),
+            api_server: r.pick(
+                "api-server",
+                given.api_server.map(Some),
+                file.api_server.map(Some),
+                None,
+                |s| s.clone().unwrap_or_else(|| "auto".into()),
             ),
             cluster_name: r.pick(
                 "cluster-name",

@@ -66,13 +66,21 @@ impl Health {
     /// `Err` with the reason when the process should be restarted.
     pub fn live(&self) -> Result<(), String> {
         let still = lock(&self.beat).elapsed();
-        if still < STUCK { Ok(()) } else { Err(format!("the core loop has not moved for {} s", still.as_secs())) }
+        if still < STUCK {
+            Ok(())
+        } else {
+            Err(format!("the core loop has not moved for {} s", still.as_secs()))
+        }
     }
 
     /// `Err` with the reasons while the agent can't serve new pods.
     pub fn ready(&self) -> Result<(), String> {
-        let bad: Vec<String> =
-            self.parts().into_iter().filter(|(_, p)| p.gates && !p.ok).map(|(n, p)| format!("{n}: {}", p.message)).collect();
+        let bad: Vec<String> = self
+            .parts()
+            .into_iter()
+            .filter(|(_, p)| p.gates && !p.ok)
+            .map(|(n, p)| format!("{n}: {}", p.message))
+            .collect();
         if bad.is_empty() { Ok(()) } else { Err(bad.join("; ")) }
     }
 }

@@ -46,8 +46,12 @@ impl JournalFile {
     pub fn save(&self, ipam: &Ipam) -> anyhow::Result<()> {
         let temporary = self.path.with_extension("tmp");
         let write = || -> std::io::Result<()> {
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&temporary)?;
             file.write_all(&ipam.journal())?;
             fs::rename(&temporary, &self.path)
         };
@@ -98,7 +102,9 @@ mod tests {
         file.save(&ipam).expect("save");
         let mode = fs::metadata(&file.path).expect("the file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let Ok(Restored::Leases(back)) = file.load(Config::default(), &cidrs()) else { panic!("not restored") };
+        let Ok(Restored::Leases(back)) = file.load(Config::default(), &cidrs()) else {
+            panic!("not restored")
+        };
         let lease = back.get(&attachment).expect("the lease");
         assert_eq!((lease.addresses.clone(), lease.restored), (address, true));
     }

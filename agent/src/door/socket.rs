@@ -14,7 +14,8 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(e).with_context(|| format!("socket: replacing {}", path.display())),
     }
-    let listener = UnixListener::bind(path).with_context(|| format!("socket: listening at {}", path.display()))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("socket: listening at {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .with_context(|| format!("socket: setting the mode of {}", path.display()))?;
     Ok(listener)

@@ -1,0 +1,379 @@
+//! The core: one thread that owns what is known, plans, and moves the hands.
+//!
+//! ```text
+//!  watches ──events──┐
+//!  CNI door ──add────┤                      ┌─ plan ─► Desired ─► hands (the kernel)
+//!  CLI door ─inspect─┼─► commands ─► core ──┤
+//!  identities ───────┤    (in order)        └─ tasks ─► async side: claim identities, publish endpoints
+//!  clock ────tick────┘
+//! ```
+//!
+//! Everything that changes state comes as a [`Command`] and is done in order, so there is one writer and no lock.
+//! Commands that wait are taken together: a burst of events or pods costs one plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use pleopod_flows::Eyes;
+use pleopod_intake::publish::Published;
+use pleopod_intake::{Changed, Event, Store};
+use pleopod_ipam::{Attachment, Ipam, Timestamp};
+use pleopod_model::desired::{Desired, FrontendKey, LocalPod, NodeFacts};
+use pleopod_model::{IdentityId, Labels, ObjectName, Problem};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::hands::Hands;
+use crate::health::Health;
+use crate::journal::JournalFile;
+
+pub mod pass;
+pub mod pods;
+
+/// What the core is asked to do.
+pub enum Command {
+    /// The API server said something.
+    Events(Vec<Event>),
+    /// Make a pod's interface.
+    Add(pods::Add, oneshot::Sender<Result<pods::Added, pods::Error>>),
+    /// Remove a pod's interface. Answers whether there was one.
+    Del(pods::Del, oneshot::Sender<Result<bool, pods::Error>>),
+    /// A label set has its number now.
+    Identity(Labels, IdentityId),
+    /// Look at the core, or change it, in its own thread.
+    Inspect(Box<dyn FnOnce(&mut Core) + Send>),
+}
+
+/// What the core asks the async side to do.
+#[derive(Debug)]
+pub enum Task {
+    /// Claim a number for these labels and send [`Command::Identity`].
+    Claim(Labels),
+    /// What is published about this node's pods may differ from what is true.
+    Publish,
+    /// Tell people about these problems.
+    Report(Vec<Problem>),
+}
+
+/// The way to the core, from any thread or task.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// The core is gone: the agent is stopping.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("pleopod-agent is stopping")]
+pub struct Stopping;
+
+/// Everything the agent knows.
+pub struct Core {
+    /// What the cluster asks.
+    pub store: Store,
+    /// What the node has.
+    pub facts: NodeFacts,
+    /// Addresses and leases.
+    pub ipam: Ipam,
+    /// What the kernel must hold, but for Services.
+    pub desired: Desired,
+    /// Planned Services.
+    pub services: pleopod_plan::Services,
+    /// Problems of the last plan.
+    pub problems: Vec<Problem>,
+    /// The kernel.
+    pub hands: Hands,
+    /// Part of every pod's security labels.
+    pub cluster_name: String,
+    /// When a label set was last asked for.
+    claims: BTreeMap<Labels, Instant>,
+    journal: JournalFile,
+    health: Arc<Health>,
+    eyes: Eyes,
+    tasks: mpsc::UnboundedSender<Task>,
+    todo: Todo,
+    /// A full pass was made after every kind had been listed.
+    synced: bool,
+    /// When every table is read anew and compared.
+    next_full: Instant,
+    /// When the kernel is asked for lost events.
+    next_count: Instant,
+    /// When what the eyes know is made anew, if it is stale.
+    eyes_stale: Option<Instant>,
+}
+
+/// What the next pass must look at.
+#[derive(Debug, Default)]
+struct Todo {
+    /// Everything but Services.
+    tables: bool,
+    /// All Services.
+    all_services: bool,
+    /// Services and slices that changed.
+    changed: Changed,
+    /// Answers that wait for the pass.
+    waiting: Vec<(Attachment, oneshot::Sender<Result<pods::Added, pods::Error>>)>,
+}
+
+/// How often every table is read anew: whatever else wrote to them is put right.
+const FULL_EVERY: Duration = Duration::from_secs(30);
+/// How old the names that flows are given may be.
+const EYES_EVERY: Duration = Duration::from_millis(50);
+/// How often the kernel's count of lost events is read.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// Commands taken before a pass, so that a flood does not put it off for ever.
+const BURST: usize = 512;
+
+// === impl Handle ===
+
+impl Handle {
+    /// Sends one command.
+    pub fn send(&self, command: Command) -> Result<(), Stopping> {
+        self.commands.send(command).map_err(|_| Stopping)
+    }
+
+    /// Runs `f` in the core's thread and waits for what it gives.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> Result<T, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Inspect(Box::new(move |core| {
+            // Whoever asked may have gone.
+            let _ = reply.send(f(core));
+        })))?;
+        answer.await.map_err(|_| Stopping)
+    }
+}
+
+/// A channel to a core that is not there yet: commands wait for it.
+pub fn channel() -> (Handle, mpsc::UnboundedReceiver<Command>) {
+    let (commands, receiver) = mpsc::unbounded_channel();
+    (Handle { commands }, receiver)
+}
+
+/// What a core is made of.
+pub struct Parts {
+    pub facts: NodeFacts,
+    pub ipam: Ipam,
+    pub hands: Hands,
+    pub cluster_name: String,
+    pub journal: JournalFile,
+    pub health: Arc<Health>,
+    pub eyes: Eyes,
+    pub tasks: mpsc::UnboundedSender<Task>,
+}
+
+// === impl Core ===
+
+impl Core {
+    /// A core that has not planned yet.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            store: Store::new(),
+            facts: parts.facts,
+            ipam: parts.ipam,
+            desired: Desired::default(),
+            services: pleopod_plan::Services::default(),
+            problems: Vec::new(),
+            hands: parts.hands,
+            cluster_name: parts.cluster_name,
+            claims: BTreeMap::new(),
+            journal: parts.journal,
+            health: parts.health,
+            eyes: parts.eyes,
+            tasks: parts.tasks,
+            todo: Todo::default(),
+            synced: false,
+            next_full: Instant::now() + FULL_EVERY,
+            next_count: Instant::now(),
+            eyes_stale: None,
+        }
+    }
+
+    /// Works until every [`Handle`] is gone. Blocks; to be run on a thread of its own.
+    pub fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, runtime: &tokio::runtime::Handle) {
+        loop {
+            self.health.beat();
+            let wait = self.next_deadline();
+            let first = runtime.block_on(async { tokio::time::timeout(wait, commands.recv()).await });
+            match first {
+                Ok(Some(command)) => self.take(command),
+                Ok(None) => return,
+                Err(_) => {}
+            }
+            for _ in 0..BURST {
+                match commands.try_recv() {
+                    Ok(command) => self.take(command),
+                    Err(_) => break,
+                }
+            }
+            self.pass();
+            self.tick();
+        }
+    }
+
+    fn next_deadline(&self) -> Duration {
+        let now = Instant::now();
+        let deadlines =
+            [Some(self.next_full), Some(self.next_count), self.eyes_stale, Some(self.hands.next_chore())];
+        let next = deadlines.into_iter().flatten().min().unwrap_or(now);
+        next.saturating_duration_since(now).min(Duration::from_secs(5))
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Events(events) => {
+                for event in events {
+                    self.store.apply_into(event, &mut self.todo.changed);
+                }
+                self.note_changes();
+            }
+            Command::Add(add, reply) => match self.add(&add) {
+                Ok(()) => {
+                    self.todo.tables = true;
+                    self.todo.waiting.push((add.attachment, reply));
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            },
+            Command::Del(del, reply) => {
+                let _ = reply.send(self.del(&del));
+            }
+            Command::Identity(labels, identity) => {
+                self.claims.remove(&labels);
+                self.give_identity(&labels, identity);
+            }
+            Command::Inspect(f) => f(self),
+        }
+    }
+
+    /// What the changes of the store mean for the next pass.
+    fn note_changes(&mut self) {
+        let changed = &self.todo.changed;
+        let apiserver = ObjectName::new("default", "kubernetes");
+        let apiserver_moved = changed
+            .endpoint_slices
+            .iter()
+            .any(|name| name.namespace == apiserver.namespace && name.name.starts_with(&apiserver.name));
+        self.todo.tables |= !changed.nodes.is_empty()
+            || !changed.endpoints.is_empty()
+            || !changed.identities.is_empty()
+            || changed.synced
+            || apiserver_moved;
+        if !changed.pods.is_empty() || !changed.namespaces.is_empty() {
+            self.refresh_identities();
+        }
+        if self.todo.changed.nodes.contains(&self.facts.name) {
+            self.follow_own_node();
+        }
+    }
+
+    /// The node's own object changed: its pod CIDRs may be others.
+    fn follow_own_node(&mut self) {
+        let Some(node) = self.store.intent().nodes.get(&self.facts.name) else { return };
+        let now: BTreeSet<_> = self.ipam.cidrs().collect();
+        if !node.pod_cidrs.is_empty() && node.pod_cidrs.iter().copied().collect::<BTreeSet<_>>() != now {
+            tracing::info!(cidrs = ?node.pod_cidrs, "the node's pod CIDRs changed; pods keep the addresses they have");
+            self.ipam.set_cidrs(&node.pod_cidrs.clone());
+            self.save();
+        }
+    }
+
+    /// What comes with time.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_full {
+            self.next_full = now + FULL_EVERY;
+            if self.synced {
+                self.full_pass();
+            }
+        }
+        if self.eyes_stale.is_some_and(|at| now >= at) {
+            self.eyes_stale = None;
+            self.update_eyes();
+        }
+        self.hands.chores(now);
+        if now >= self.next_count {
+            self.next_count = now + COUNT_EVERY;
+            self.eyes.lost_in_kernel(self.hands.lost_events());
+        }
+    }
+
+    fn update_eyes(&mut self) {
+        // Services live beside the other tables; the eyes want one value.
+        let desired = Desired { services: self.services.frontends().clone(), ..self.desired.clone() };
+        self.eyes.update(pleopod_flows::Lookup::build(self.store.intent(), &desired, &self.facts));
+    }
+
+    /// Writes the journal; a failure is a state of health, not an end.
+    fn save(&self) {
+        match self.journal.save(&self.ipam) {
+            Ok(()) => self.health.set("state", Ok("leases are on disk".into())),
+            Err(error) => self.health.set("state", Err(format!("{error:#}"))),
+        }
+    }
+
+    /// What the cluster should know of this node's pods.
+    pub fn published(&self) -> BTreeMap<ObjectName, Published> {
+        let node_address = self.node_address();
+        let mut published = BTreeMap::new();
+        for lease in self.ipam.leases() {
+            let labels = self.labels_of(lease.identity);
+            let entry = Published {
+                id: lease.endpoint_id,
+                pod_uid: lease.pod_uid.clone(),
+                identity: lease.identity,
+                labels,
+                addresses: lease.addresses.clone(),
+                node_address,
+                state: if lease.identity == IdentityId::INIT { "waiting-for-identity" } else { "ready" }
+                    .into(),
+            };
+            published.insert(lease.pod.clone(), entry);
+        }
+        published
+    }
+
+    /// The labels behind a number, as far as known.
+    pub fn labels_of(&self, identity: IdentityId) -> Labels {
+        pleopod_plan::labels_of(self.store.intent(), &self.facts, identity).unwrap_or_default()
+    }
+
+    /// The node's InternalIP.
+    pub fn node_address(&self) -> Option<IpAddr> {
+        let node = self.store.intent().nodes.get(&self.facts.name)?;
+        node.addresses.first().copied()
+    }
+
+    /// The local pod of an endpoint number.
+    pub fn local(&self, endpoint_id: u16) -> Option<&LocalPod> {
+        self.facts.local.values().find(|pod| pod.id == endpoint_id)
+    }
+
+    /// Services that changed since the last pass, for the incremental plan.
+    fn take_service_changes(&mut self) -> Option<BTreeSet<FrontendKey>> {
+        let changed = std::mem::take(&mut self.todo.changed);
+        if changed.services.is_empty() && changed.endpoint_slices.is_empty() {
+            return None;
+        }
+        Some(self.services.update(
+            self.store.intent(),
+            &self.facts.name,
+            &changed.services,
+            &changed.endpoint_slices,
+        ))
+    }
+
+    fn task(&self, task: Task) {
+        // The async side is gone only when the agent stops.
+        let _ = self.tasks.send(task);
+    }
+}
+
+/// Now, as leases write it.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,122 @@
+//! A pass: plan what changed, and make the kernel match.
+
+use std::time::Instant;
+
+use pleopod_model::IdentityId;
+
+use super::{Core, EYES_EVERY, Task};
+
+impl Core {
+    /// Plans and applies what the commands since the last pass touched, then answers those who wait for it.
+    pub(super) fn pass(&mut self) {
+        if !self.store.is_synced() {
+            // What is missing may only be not known yet: nothing is planned, so nothing can be taken away.
+            let waiting: Vec<&str> = self.store.waiting_for().iter().map(|k| k.as_str()).collect();
+            self.health
+                .set("kubernetes", Err(format!("waiting for the first list of {}", waiting.join(", "))));
+            return;
+        }
+        if !self.synced {
+            self.synced = true;
+            self.refresh_identities();
+            self.full_pass();
+            self.health.set("kubernetes", Ok("every kind is listed".into()));
+        }
+        let started = Instant::now();
+        let mut changed = 0;
+        let mut touched = self.todo.tables || self.todo.all_services || !self.todo.waiting.is_empty();
+        if std::mem::take(&mut self.todo.all_services) {
+            self.todo.changed = Default::default();
+            self.services.rebuild(self.store.intent(), &self.facts.name);
+            changed += self.hands.services(self.services.frontends(), None);
+        } else if let Some(frontends) = self.take_service_changes() {
+            touched = true;
+            changed += self.hands.services(self.services.frontends(), Some(&frontends));
+        }
+        if std::mem::take(&mut self.todo.tables) {
+            let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
+            changed += self.hands.converge(&planned.desired);
+            self.desired = planned.desired;
+            self.settle_problems(planned.problems);
+            self.task(Task::Publish);
+        }
+        self.answer_waiting();
+        if touched {
+            self.eyes_stale.get_or_insert(Instant::now() + EYES_EVERY);
+            self.say_how_it_went();
+        }
+        if changed > 0 {
+            tracing::debug!(changed, took = ?started.elapsed(), "pass");
+        }
+    }
+
+    /// Reads the kernel anew and compares everything.
+    pub(super) fn full_pass(&mut self) {
+        if let Err(error) = self.hands.reload() {
+            self.health.set("datapath", Err(format!("reading the kernel: {error:#}")));
+            return;
+        }
+        self.services.rebuild(self.store.intent(), &self.facts.name);
+        self.todo.changed = Default::default();
+        let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
+        let changed =
+            self.hands.converge(&planned.desired) + self.hands.services(self.services.frontends(), None);
+        self.desired = planned.desired;
+        self.settle_problems(planned.problems);
+        if changed > 0 {
+            tracing::info!(changed, "full pass put rows right");
+        }
+        self.eyes_stale.get_or_insert(Instant::now());
+        self.task(Task::Publish);
+        self.say_how_it_went();
+    }
+
+    fn settle_problems(&mut self, mut problems: Vec<pleopod_model::Problem>) {
+        problems.extend(self.services.problems());
+        problems.extend(self.store.problems().cloned());
+        problems.sort();
+        problems.dedup();
+        if problems != self.problems {
+            for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
+                tracing::warn!(%problem, "problem");
+            }
+            self.problems = problems;
+            self.task(Task::Report(self.problems.clone()));
+        }
+    }
+
+    fn say_how_it_went(&mut self) {
+        let failed = self.hands.failed();
+        let outcome = match failed.first() {
+            None => Ok("the kernel holds what it should".to_owned()),
+            Some(row) => {
+                let more = if failed.len() > 1 {
+                    format!(" and {} more rows", failed.len() - 1)
+                } else {
+                    String::new()
+                };
+                let why = match &row.state {
+                    pleopod_model::observed::RowState::Error(why) => why.as_str(),
+                    pleopod_model::observed::RowState::Sync => "",
+                };
+                Err(format!("{} {}: {why}{more}; tried again every 30 s", row.table, row.key))
+            }
+        };
+        self.health.set("datapath", outcome);
+    }
+
+    /// Pods whose labels changed get another identity.
+    pub(super) fn refresh_identities(&mut self) {
+        let pods: Vec<_> =
+            self.ipam.leases().map(|l| (l.attachment.clone(), l.pod.clone(), l.identity)).collect();
+        for (attachment, pod, had) in pods {
+            let Some(labels) = self.security_labels(&pod) else { continue };
+            match self.store.identity_of(&labels) {
+                Some(identity) if identity == had => {}
+                Some(identity) => self.set_identity(&attachment, identity),
+                None if had != IdentityId::INIT && self.labels_of(had) == labels => {}
+                None => self.claim(labels),
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Pods come and go: ADD, DEL, CHECK and GC of the CNI plugin.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use pleopod_ipam::{Attachment, Lease};
+use pleopod_model::desired::LocalPod;
+use pleopod_model::{IdentityId, Labels, Mac, ObjectName};
+use pleopod_sys_netns::Netns;
+
+use super::{Core, Task, now};
+
+/// A pod to connect.
+#[derive(Clone, Debug)]
+pub struct Add {
+    /// Container and interface name inside the pod.
+    pub attachment: Attachment,
+    /// Path of its network namespace.
+    pub netns: String,
+    /// The pod.
+    pub pod: ObjectName,
+    /// Its UID; may be empty.
+    pub pod_uid: String,
+    /// Its identity, [`IdentityId::INIT`] when it is not known yet.
+    pub identity: IdentityId,
+}
+
+/// A pod to disconnect.
+#[derive(Clone, Debug)]
+pub struct Del {
+    /// Container and interface name inside the pod.
+    pub attachment: Attachment,
+}
+
+/// A connected pod.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// Endpoint number.
+    pub endpoint_id: u16,
+    /// Its addresses, each with the router of its family.
+    pub addresses: Vec<(IpAddr, IpAddr)>,
+    /// Name and MAC of the host side.
+    pub host: (String, Mac),
+    /// MAC of the pod side.
+    pub mac: Mac,
+    /// MTU of both.
+    pub mtu: u32,
+}
+
+/// Why a pod could not be connected or disconnected.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No address, or no endpoint number.
+    #[error(transparent)]
+    Ipam(#[from] pleopod_ipam::Error),
+    /// The namespace is not there.
+    #[error("network namespace {path}: {source}; the runtime must make it before ADD and keep it")]
+    Netns {
+        /// CNI_NETNS.
+        path: String,
+        /// Why.
+        source: pleopod_sys_netns::Error,
+    },
+    /// The kernel refused.
+    #[error("{0}")]
+    Kernel(String),
+    /// The interface is not as ADD left it.
+    #[error("{0}")]
+    NotAsLeft(String),
+    /// Nothing is known of this attachment.
+    #[error("container {0} is not known to this node's agent")]
+    Unknown(Attachment),
+}
+
+/// How long a claim may take before it is made again.
+const CLAIM_AGAIN: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// Leases addresses and makes the interface; it is opened by the pass that puts its rows in.
+    pub(super) fn add(&mut self, add: &Add) -> Result<(), Error> {
+        let netns =
+            Netns::open(&add.netns).map_err(|source| Error::Netns { path: add.netns.clone(), source })?;
+        let existed = self.ipam.get(&add.attachment).is_some();
+        let lease = self.ipam.lease(&add.attachment, add.pod.clone(), &add.pod_uid, now())?;
+        lease.netns.clone_from(&add.netns);
+        if add.identity != IdentityId::INIT || !existed {
+            lease.identity = add.identity;
+        }
+        let lease = lease.clone();
+        match self.hands.create_pod(&lease, &netns, &self.facts.router) {
+            Ok(local) => {
+                self.remember(&lease, local);
+                self.save();
+                Ok(())
+            }
+            Err(error) => {
+                if !existed {
+                    self.ipam.end_lease(&add.attachment, now());
+                }
+                Err(Error::Kernel(format!("{error:#}")))
+            }
+        }
+    }
+
+    /// Notes the link facts of a lease, in the lease and in what plans are made from.
+    pub fn remember(&mut self, lease: &Lease, local: LocalPod) {
+        if let Some(held) = self.ipam.get_mut(&lease.attachment) {
+            held.host_ifname.clone_from(&local.ifname);
+            held.pod_mac = local.mac;
+            held.host_mac = local.node_mac;
+            held.netns_cookie = local.netns_cookie;
+        }
+        for address in &lease.addresses {
+            self.facts.local.insert(*address, local.clone());
+        }
+    }
+
+    /// Answers those whose rows are in the kernel now, and opens their interfaces first.
+    pub(super) fn answer_waiting(&mut self) {
+        for (attachment, reply) in std::mem::take(&mut self.todo.waiting) {
+            let _ = reply.send(self.open(&attachment));
+        }
+    }
+
+    fn open(&mut self, attachment: &Attachment) -> Result<Added, Error> {
+        let lease = self.ipam.get(attachment).ok_or_else(|| Error::Unknown(attachment.clone()))?.clone();
+        let local = self.local(lease.endpoint_id).ok_or_else(|| Error::Unknown(attachment.clone()))?.clone();
+        self.hands.open_pod(&local).map_err(|e| Error::Kernel(format!("{e:#}")))?;
+        tracing::info!(pod = %lease.pod, endpoint = lease.endpoint_id, addresses = ?lease.addresses, identity = %lease.identity, "pod connected");
+        let router = |of: &IpAddr| self.facts.router.iter().find(|r| r.is_ipv4() == of.is_ipv4()).copied();
+        Ok(Added {
+            endpoint_id: lease.endpoint_id,
+            addresses: lease.addresses.iter().filter_map(|a| Some((*a, router(a)?))).collect(),
+            host: (local.ifname.clone(), local.node_mac),
+            mac: local.mac,
+            mtu: self.hands.mtu(),
+        })
+    }
+
+    /// Ends a lease and takes everything of it out of the kernel. `false` when there was nothing.
+    pub(super) fn del(&mut self, del: &Del) -> Result<bool, Error> {
+        let Some(lease) = self.find(&del.attachment) else { return Ok(false) };
+        let local = self.local(lease.endpoint_id).cloned();
+        for address in &lease.addresses {
+            self.facts.local.remove(address);
+        }
+        // First the rows, so that nobody is sent to an interface that dies; that one goes in its own time.
+        let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
+        if self.synced {
+            self.hands.converge(&planned.desired);
+            self.desired = planned.desired;
+        }
+        self.hands.remove_pod(&lease, local.as_ref()).map_err(|e| Error::Kernel(format!("{e:#}")))?;
+        self.ipam.end_lease(&lease.attachment, now());
+        self.save();
+        self.task(Task::Publish);
+        self.eyes_stale.get_or_insert(Instant::now() + super::EYES_EVERY);
+        tracing::info!(pod = %lease.pod, endpoint = lease.endpoint_id, "pod disconnected");
+        Ok(true)
+    }
+
+    /// A lease by its attachment, or, when the journal was lost and container ids with it, by the name its interface has.
+    fn find(&self, attachment: &Attachment) -> Option<Lease> {
+        let name = pleopod_apply::pod::host_ifname(&attachment.container_id, &attachment.ifname);
+        self.ipam
+            .get(attachment)
+            .or_else(|| self.ipam.leases().find(|l| !l.host_ifname.is_empty() && l.host_ifname == name))
+            .cloned()
+    }
+
+    /// Whether the interface is as ADD left it, with the addresses the runtime remembers.
+    pub fn check(&mut self, attachment: &Attachment, netns: &str, addresses: &[IpAddr]) -> Result<(), Error> {
+        let lease = self.find(attachment).ok_or_else(|| Error::Unknown(attachment.clone()))?;
+        if let Some(missing) = addresses.iter().find(|a| !lease.addresses.contains(a)) {
+            let held: Vec<String> = lease.addresses.iter().map(ToString::to_string).collect();
+            return Err(Error::NotAsLeft(format!(
+                "address {missing} of prevResult is not leased to pod {}; it has {}",
+                lease.pod,
+                held.join(", ")
+            )));
+        }
+        let netns = Netns::open(netns).map_err(|source| Error::Netns { path: netns.into(), source })?;
+        let wrong = self
+            .hands
+            .check_pod(&lease, &netns, &self.facts.router)
+            .map_err(|e| Error::Kernel(format!("{e:#}")))?;
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::NotAsLeft(format!("interface of pod {}: {}", lease.pod, wrong.join("; "))))
+        }
+    }
+
+    /// Ends every lease that is not among `valid`. Answers which.
+    pub fn collect(&mut self, valid: &[Attachment]) -> (Vec<Attachment>, Vec<Error>) {
+        let (mut ended, mut errors) = (Vec::new(), Vec::new());
+        // A lease that was rebuilt goes by the name of its interface, which the container's id gives.
+        let names: Vec<String> =
+            valid.iter().map(|a| pleopod_apply::pod::host_ifname(&a.container_id, &a.ifname)).collect();
+        let kept = |a: &Attachment| self.ipam.get(a).is_some_and(|l| names.contains(&l.host_ifname));
+        let strays: Vec<Attachment> = self.ipam.strays(valid).into_iter().filter(|a| !kept(a)).collect();
+        for stray in strays {
+            match self.del(&Del { attachment: stray.clone() }) {
+                Ok(true) => ended.push(stray),
+                Ok(false) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        (ended, errors)
+    }
+
+    /// The security labels of a pod of this node; `None` while the pod or its namespace is not known.
+    pub fn security_labels(&self, pod: &ObjectName) -> Option<Labels> {
+        let intent = self.store.intent();
+        let namespace = intent.namespaces.get(&pod.namespace)?;
+        let object = intent.pods.get(pod)?;
+        Some(pleopod_intake::labels::of_pod(&pod.namespace, namespace, object, &self.cluster_name))
+    }
+
+    /// Gives an identity to every pod of this node that has these labels.
+    pub(super) fn give_identity(&mut self, labels: &Labels, identity: IdentityId) {
+        let pods: Vec<_> = self
+            .ipam
+            .leases()
+            .filter(|l| l.identity != identity)
+            .map(|l| (l.attachment.clone(), l.pod.clone()))
+            .collect();
+        for (attachment, pod) in pods {
+            if self.security_labels(&pod).as_ref() == Some(labels) {
+                self.set_identity(&attachment, identity);
+            }
+        }
+    }
+
+    pub(super) fn set_identity(&mut self, attachment: &Attachment, identity: IdentityId) {
+        let Some(lease) = self.ipam.get_mut(attachment) else { return };
+        tracing::info!(pod = %lease.pod, from = %lease.identity, to = %identity, "identity");
+        lease.identity = identity;
+        for address in lease.addresses.clone() {
+            if let Some(local) = self.facts.local.get_mut(&address) {
+                local.identity = identity;
+            }
+        }
+        self.todo.tables = true;
+        self.save();
+    }
+
+    /// Asks the async side for a number, once.
+    pub(super) fn claim(&mut self, labels: Labels) {
+        let asked = self.claims.get(&labels).is_some_and(|at| at.elapsed() < CLAIM_AGAIN);
+        if !asked {
+            self.claims.insert(labels.clone(), Instant::now());
+            self.task(Task::Claim(labels));
+        }
+    }
+}

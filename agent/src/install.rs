@@ -1,0 +1,144 @@
+//! `pleopod-agent install`, `uninstall` and `pause`: what the DaemonSets of `deploy/` run beside the agent.
+
+use std::fs;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use pleopod_sys_bpf::{link, mount};
+use pleopod_sys_link::Netlink;
+
+/// Name of the plugin beside `pleopod-agent`, and in the runtime's directory.
+const PLUGIN: &str = "pleopod-cni";
+/// Name of the conflist; runtimes take the first in alphabetical order.
+const CONFLIST: &str = "05-pleopod.conflist";
+/// The conflist as it is installed.
+const CONFLIST_TEXT: &str = include_str!("../../deploy/05-pleopod.conflist");
+
+/// Makes a node ready for the agent: mounts, plugin, conflist.
+#[derive(Debug, clap::Args)]
+pub struct Install {
+    /// Where bpffs is to be.
+    #[arg(long, default_value = "/sys/fs/bpf")]
+    pub bpffs: PathBuf,
+    /// Where cgroup2 is to be mounted when the node has none.
+    #[arg(long, default_value = "/run/pleopod/cgroup2")]
+    pub cgroup2: PathBuf,
+    /// The runtime's directory of plugins.
+    #[arg(long, default_value = "/opt/cni/bin")]
+    pub cni_bin: PathBuf,
+    /// The runtime's directory of conflists.
+    #[arg(long, default_value = "/etc/cni/net.d")]
+    pub cni_conf: PathBuf,
+}
+
+/// Takes everything of Pleopod off a node.
+#[derive(Debug, clap::Args)]
+pub struct Uninstall {
+    /// Where bpffs is.
+    #[arg(long, default_value = "/sys/fs/bpf")]
+    pub bpffs: PathBuf,
+    /// The runtime's directory of plugins.
+    #[arg(long, default_value = "/opt/cni/bin")]
+    pub cni_bin: PathBuf,
+    /// The runtime's directory of conflists.
+    #[arg(long, default_value = "/etc/cni/net.d")]
+    pub cni_conf: PathBuf,
+    /// Directory of the leases.
+    #[arg(long, default_value = "/var/lib/pleopod")]
+    pub state_dir: PathBuf,
+    /// Directory of the sockets.
+    #[arg(long, default_value = "/run/pleopod")]
+    pub run_dir: PathBuf,
+}
+
+/// Mounts what is missing, then plugin, then conflist: a runtime that sees the conflist finds the plugin.
+pub fn install(install: &Install) -> anyhow::Result<()> {
+    if mount::ensure_bpffs(&install.bpffs)? {
+        println!("mounted bpffs at {}", install.bpffs.display());
+    }
+    match mount::find_cgroup2()? {
+        Some(path) => println!("cgroup2 is at {}", path.display()),
+        None => {
+            mount::ensure_cgroup2(&install.cgroup2)?;
+            println!("mounted cgroup2 at {}", install.cgroup2.display());
+        }
+    }
+    let own = std::env::current_exe().context("finding this program")?;
+    let plugin = own.with_file_name(PLUGIN);
+    let bytes = fs::read(&plugin).with_context(|| format!("reading {}", plugin.display()))?;
+    replace(&install.cni_bin.join(PLUGIN), &bytes, 0o755)?;
+    replace(&install.cni_conf.join(CONFLIST), CONFLIST_TEXT.as_bytes(), 0o644)
+}
+
+/// Conflist first, so that no new pod comes; then programs, interfaces and routes; then what is on disk.
+pub fn uninstall(uninstall: &Uninstall) -> anyhow::Result<()> {
+    remove(&uninstall.cni_conf.join(CONFLIST))?;
+    remove(&uninstall.cni_bin.join(PLUGIN))?;
+    let pins = uninstall.bpffs.join("pleopod");
+    if pins.exists() {
+        // An agent that still runs would put everything back.
+        let _lock = crate::lock::take(&pins, &uninstall.run_dir)?;
+        link::uninstall(&pins)?;
+        println!("removed programs and maps under {}", pins.display());
+    }
+    let mut netlink = Netlink::open()?;
+    let pods = pleopod_apply::pod::list(&mut netlink)?;
+    let indices: Vec<u32> = pods.iter().map(|l| l.index).collect();
+    netlink.delete_links(&indices)?;
+    println!("removed {} pod interfaces", indices.len());
+    for route in netlink.routes(pleopod_sys_link::RouteFilter {
+        protocol: Some(pleopod_sys_link::ROUTE_PROTOCOL),
+        ..Default::default()
+    })? {
+        netlink.delete_route(&route)?;
+        println!("removed route {}", route.destination);
+    }
+    if pleopod_apply::base::remove(&mut netlink)? {
+        println!("removed {}", pleopod_apply::base::HOST_IFNAME);
+    }
+    for name in ["leases.json", "leases.damaged.json"] {
+        remove(&uninstall.state_dir.join(name))?;
+    }
+    for name in ["agent.sock", "hubble.sock", "agent.pid"] {
+        remove(&uninstall.run_dir.join(name))?;
+    }
+    Ok(())
+}
+
+/// Sleeps until told to end, so that a DaemonSet whose work is its init container counts as ready.
+pub fn pause() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?.recv().await;
+        Ok(())
+    })
+}
+
+/// Writes beside, then renames: a plugin that runs at this moment keeps its file.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let doing = || format!("installing {}", path.display());
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(doing)?;
+    }
+    let temporary = path.with_extension("pleopod-tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
+        fs::rename(&temporary, path)
+    };
+    write().with_context(doing)?;
+    println!("installed {}", path.display());
+    Ok(())
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => println!("removed {}", path.display()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e).with_context(|| format!("removing {}", path.display())),
+    }
+    Ok(())
+}

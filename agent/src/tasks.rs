@@ -1,0 +1,137 @@
+//! The async side: claims identities, publishes this node's pods, tells people of problems.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pleopod_intake::publish;
+use pleopod_intake_kube::{Identities, Publisher, Reporter};
+use pleopod_model::{Labels, Problem};
+use tokio::sync::mpsc;
+
+use crate::core::{Command, Handle, Task};
+use crate::health::Health;
+
+/// What the tasks work with.
+pub struct Tasks {
+    pub core: Handle,
+    pub identities: Arc<Identities>,
+    pub publisher: Publisher,
+    pub reporter: Arc<Reporter>,
+    pub health: Arc<Health>,
+}
+
+/// Between two tries at something the API server did not take.
+const AGAIN: Duration = Duration::from_secs(1);
+
+// === impl Tasks ===
+
+impl Tasks {
+    /// Works off what the core asks for, until it is gone.
+    pub async fn run(self, mut tasks: mpsc::UnboundedReceiver<Task>) {
+        let mut told: HashSet<Problem> = HashSet::new();
+        let mut publish = false;
+        loop {
+            // A failed publication is tried again, changes or not.
+            let next = if publish {
+                tokio::time::timeout(AGAIN, tasks.recv()).await.unwrap_or(Some(Task::Publish))
+            } else {
+                tasks.recv().await
+            };
+            let Some(first) = next else { return };
+            publish = self.start(first, &mut told) || publish;
+            while let Ok(task) = tasks.try_recv() {
+                publish = self.start(task, &mut told) || publish;
+            }
+            if publish {
+                publish = match self.publish().await {
+                    Ok(()) => {
+                        self.health.set("publish", Ok("the API server knows this node's pods".into()));
+                        false
+                    }
+                    Err(why) => {
+                        self.health.set("publish", Err(why));
+                        true
+                    }
+                };
+            }
+        }
+    }
+
+    /// Starts one task; `true` when it was [`Task::Publish`].
+    fn start(&self, task: Task, told: &mut HashSet<Problem>) -> bool {
+        match task {
+            Task::Publish => return true,
+            Task::Claim(labels) => {
+                tokio::spawn(claim(self.core.clone(), self.identities.clone(), labels));
+            }
+            Task::Report(problems) => {
+                let news: Vec<Problem> = problems.iter().filter(|p| !told.contains(*p)).cloned().collect();
+                *told = problems.into_iter().collect();
+                let reporter = self.reporter.clone();
+                tokio::spawn(async move {
+                    for problem in news {
+                        if let Err(error) = reporter.problem(&problem, "PleopodProblem").await {
+                            tracing::warn!(%error, %problem, "reporting a problem");
+                        }
+                    }
+                });
+            }
+        }
+        false
+    }
+
+    /// Compares what the API server knows of this node's pods with what is true, and writes what differs.
+    async fn publish(&self) -> Result<(), String> {
+        let compared = self
+            .core
+            .inspect(|core| {
+                if !core.store.is_synced() {
+                    return None;
+                }
+                let published = core.published();
+                let writes = publish::diff(core.store.intent(), &core.facts.name, &published);
+                let uid = |name| core.store.intent().pods.get(name).map(|p| p.uid.clone());
+                let delete: Vec<_> = writes.delete.iter().map(|n| (n.clone(), uid(n))).collect();
+                Some((published, writes.upsert, delete))
+            })
+            .await
+            .map_err(|e| e.to_string())?;
+        let Some((published, upsert, delete)) = compared else { return Ok(()) };
+        let write = |(name, exists): (pleopod_model::ObjectName, bool)| {
+            let what = published.get(&name).cloned();
+            async move {
+                match what {
+                    Some(what) => self.publisher.upsert_endpoint(&name, &what, exists).await,
+                    None => Ok(()),
+                }
+            }
+        };
+        // Side by side, as a burst of pods comes.
+        use futures::StreamExt as _;
+        let mut failed = None;
+        let mut writes = futures::stream::iter(upsert.into_iter().map(write)).buffer_unordered(16);
+        while let Some(outcome) = writes.next().await {
+            failed = failed.or(outcome.err());
+        }
+        for (name, _uid) in delete {
+            if let Err(error) = self.publisher.delete_endpoint(&name, None).await {
+                failed.get_or_insert(error);
+            }
+        }
+        match failed {
+            None => Ok(()),
+            Some(error) => Err(error.to_string()),
+        }
+    }
+}
+
+async fn claim(core: Handle, identities: Arc<Identities>, labels: Labels) {
+    match identities.claim(&labels).await {
+        // Nobody to tell only when the agent stops.
+        Ok(identity) => drop(core.send(Command::Identity(labels, identity))),
+        Err(error) => {
+            tracing::warn!(%error, "numbering labels; tried again with the next change or full pass")
+        }
+    }
+}
