@@ -13,12 +13,14 @@ use pleopod_sys_link::Link;
 
 use crate::Error;
 use crate::base::Base;
+use crate::expedite::Expedite;
 
 /// The programs of this agent and the links they go under.
 #[derive(Debug)]
 pub struct Hooks {
     links: Links,
     programs: HashMap<&'static str, Program>,
+    expedite: Expedite,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,8 @@ impl Hooks {
             let fd = fd.map_err(|source| Error::Map { map: name, source })?;
             programs.insert(*name, Program { fd, id: loaded.program_facts(name)?.id });
         }
-        Ok(Self { links: Links::open(loaded.pins())?, programs })
+        let expedite = Expedite::start(loaded.pins()).map_err(|source| Error::Thread { source })?;
+        Ok(Self { links: Links::open(loaded.pins())?, programs, expedite })
     }
 
     /// The host side of a pod. Both programs, or an error and the pod must not be opened.
@@ -61,8 +64,10 @@ impl Hooks {
         Ok(())
     }
 
-    /// Forgets the host side of a pod that is to be deleted.
+    /// Forgets the host side of a pod that is to be deleted. Call it beside [`crate::pod::reaper::Reaper::remove`]: the
+    /// death of the interface is short as well then.
     pub fn release_pod(&self, ifname: &str) -> Result<(), Error> {
+        self.expedite.hurry();
         Ok(self.links.detach_tcx(ifname)?)
     }
 
@@ -118,6 +123,7 @@ impl Hooks {
     }
 
     fn tcx(&self, name: &str, ifname: &str, ifindex: u32, direction: Direction) -> Result<Attached, Error> {
+        self.expedite.hurry();
         Ok(self.links.attach_tcx(self.program(name)?, name, ifname, ifindex, direction)?)
     }
 

@@ -22,6 +22,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// No thread.
+    #[error("start a thread: {source}")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
     /// A link of ours has the name of a link that is not ours.
     #[error("link {name}: {found}; remove it, the name belongs to Pleopod")]
     Foreign {

@@ -6,6 +6,7 @@ pub mod base;
 pub mod ct;
 pub mod encode;
 mod error;
+mod expedite;
 #[cfg(test)]
 mod fake;
 pub mod kernel;

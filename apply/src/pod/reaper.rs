@@ -39,7 +39,7 @@ impl Reaper {
         let thread = std::thread::Builder::new()
             .name("reaper".into())
             .spawn(move || work(worker, &orders))
-            .map_err(|source| pleopod_sys_netns::Error::Thread { source })?;
+            .map_err(|source| Error::Thread { source })?;
         Ok(Self { netlink, queue: Some(queue), thread: Some(thread) })
     }
 
