@@ -76,7 +76,16 @@ pub(crate) fn describe(error: &kube::Error) -> String {
             status.message.clone()
         };
     }
-    chain(error)
+    let text = match error {
+        // Its own words say only that it is one.
+        kube::Error::Service(cause) => chain(cause.as_ref()),
+        other => chain(other),
+    };
+    // The TLS library closes one message with a link to its manual.
+    match text.find(": https://docs.rs/") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
 }
 
 /// An error and its causes, leaving out those a message repeats.
