@@ -27,6 +27,8 @@ mod revision;
 mod run;
 mod scheduler;
 mod statefulset;
+#[cfg(test)]
+mod world;
 mod write;
 
 /// Makes what every cluster has from the first moment: namespaces, roles, the `kubernetes` Service.

@@ -127,8 +127,10 @@ impl<'a> Set<'a> {
         meta::int(&self.new, "/spec/replicas").unwrap_or(1)
     }
 
+    /// Pods of it that serve. Its status may lag behind what was last asked of it.
     fn available(&self) -> i64 {
-        meta::int(self.old, "/status/availableReplicas").unwrap_or(0)
+        let asked = meta::int(self.old, "/spec/replicas").unwrap_or(1);
+        meta::int(self.old, "/status/availableReplicas").unwrap_or(0).min(asked)
     }
 }
 

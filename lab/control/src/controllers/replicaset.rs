@@ -34,7 +34,8 @@ pub fn decide(rs: &Value, all: &[&Value], now: Timestamp) -> Decision {
         if active.len() > want {
             let mut order = active.clone();
             pods::worst_first(&mut order);
-            for p in &order[..active.len() - want] {
+            active = order.split_off(order.len() - want);
+            for p in &order {
                 d.push(Change::delete(shelf::PODS, p));
                 let say = format!("Deleted pod: {}", meta::name(p));
                 d.push(Change::tell(rs, ME, false, "SuccessfulDelete", say, "replicaset-controller"));

@@ -26,6 +26,8 @@ pub fn carry_out(core: &Core, manager: &str, changes: Vec<Change>) -> bool {
         match (e.reason, &c) {
             // It is already so, or an event about it is on its way.
             ("NotFound", Change::Delete { .. }) | ("AlreadyExists", Change::Create { .. }) => {}
+            // Nothing is made in a namespace that goes.
+            ("Forbidden", Change::Create { .. }) => tracing::debug!(manager, error = %e, "not any more"),
             ("Conflict" | "NotFound", _) => {
                 tracing::debug!(manager, error = %e, "too late");
                 again = true;

@@ -74,7 +74,7 @@ impl Work<'_> {
             }
         }
         let available: i64 = self.others.iter().chain(&self.current).map(Set::available).sum();
-        let mut spare = available - least;
+        let mut spare = (available - least).min(budget);
         for i in 0..self.others.len() {
             let n = self.others[i].size().clamp(0, spare.max(0));
             if n > 0 {
