@@ -123,11 +123,6 @@ pub fn now() -> String {
     jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
-/// Now, to the microsecond.
-pub fn now_micro() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
-}
-
 /// Seconds since `time`; `None` when it is no time.
 pub fn seconds_since(time: &str) -> Option<i64> {
     let t: jiff::Timestamp = time.parse().ok()?;

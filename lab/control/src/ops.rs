@@ -115,7 +115,7 @@ pub fn decode(
     }
     if let Some(version) = r.version(p.version) {
         let mut found = Findings::default();
-        prune(&mut v, version.schema(), "", &mut found);
+        prune(&mut v, version.schema(), "", !r.custom, &mut found);
         if let (false, Some((_, say))) = (r.custom, found.mistyped.first()) {
             return Err(ApiError::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: {say}",

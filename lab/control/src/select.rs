@@ -217,9 +217,4 @@ impl Fields {
             (have == d.value) == d.equal
         })
     }
-
-    /// The name asked for, when the selector asks for exactly one.
-    pub fn name(&self) -> Option<&str> {
-        self.0.iter().find(|d| d.equal && d.path == "metadata.name").map(|d| d.value.as_str())
-    }
 }

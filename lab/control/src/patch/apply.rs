@@ -34,12 +34,13 @@ pub fn apply(p: &Place<'_>, old: Option<&Value>, applied: Value, w: &Write) -> R
     let (changed, _) = compare(old, &new, schema);
     let changed = managed::strip(changed, p);
     let mut conflicts = Vec::new();
+    let force = w.apply == Some(true) || taken_over(old, &changed, &owners, &me, schema);
     for o in owners.iter_mut().filter(|o| !o.is(&me)) {
         let clash = o.set.common(&changed);
         if clash.is_empty() {
             continue;
         }
-        if w.apply == Some(true) {
+        if force {
             o.set = o.set.minus(&clash);
         } else {
             conflicts.extend(clash.paths().into_iter().map(|f| (o.shown(), f)));
@@ -68,6 +69,19 @@ pub fn apply(p: &Place<'_>, old: Option<&Value>, applied: Value, w: &Write) -> R
     }
     managed::write(&mut new, &owners);
     Ok(new)
+}
+
+/// Whether all conflicts are about fields that a client-side `kubectl apply` set and nobody changed since: then a
+/// server-side apply of kubectl goes on where the client side left off.
+fn taken_over(old: &Value, changed: &Set, owners: &[Owner], me: &Owner, schema: &Schema) -> bool {
+    if me.manager != "kubectl" {
+        return false;
+    }
+    let last = meta::annotation(old, "kubectl.kubernetes.io/last-applied-configuration");
+    let Ok(last) = serde_json::from_str::<Value>(last) else { return false };
+    let (moved, gone) = compare(&last, old, schema);
+    let allowed = Set::of(&last, schema).minus(&moved).minus(&gone);
+    owners.iter().filter(|o| !o.is(me)).all(|o| o.set.common(changed).minus(&allowed).is_empty())
 }
 
 /// Puts what `applied` says into `v`.

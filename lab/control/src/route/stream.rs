@@ -55,7 +55,10 @@ pub async fn log(c: &Call) -> Result<Response<Body>> {
     if text(&pod.value, "/spec/nodeName").is_empty() {
         return Err(ApiError::bad_request(format!("pod {} does not have a host assigned", p.name)));
     }
-    let streams = c.core.streams().ok_or_else(|| ApiError::unavailable("this cluster has no kubelets to ask for logs"))?;
+    let streams = c
+        .core
+        .streams()
+        .ok_or_else(|| ApiError::unavailable("this cluster has no kubelets to ask for logs"))?;
     let q = |k: &str| c.query.get(k).and_then(|v| v.parse::<u64>().ok());
     let since = match c.query.get("sinceTime") {
         Some(t) => crate::meta::seconds_since(t),
@@ -99,7 +102,10 @@ pub async fn exec(c: &Call, req: Request<Body>) -> Result<Response<Body>> {
         // With a terminal both outputs are one.
         stderr: c.query.is("stderr") && !c.query.is("tty"),
     };
-    let streams = c.core.streams().ok_or_else(|| ApiError::unavailable("this cluster has no kubelets to run programs"))?;
+    let streams = c
+        .core
+        .streams()
+        .ok_or_else(|| ApiError::unavailable("this cluster has no kubelets to run programs"))?;
     let upgrade = c.headers.get(header::UPGRADE).and_then(|u| u.to_str().ok()).unwrap_or("");
     if !upgrade.eq_ignore_ascii_case("websocket") {
         return Err(ApiError::bad_request(format!(
@@ -110,5 +116,8 @@ pub async fn exec(c: &Call, req: Request<Body>) -> Result<Response<Body>> {
     let ws = WebSocketUpgrade::from_request_parts(&mut parts, &())
         .await
         .map_err(|e| ApiError::bad_request(e.to_string()))?;
-    Ok(ws.protocols(websocket::PROTOCOLS).on_upgrade(move |s| websocket::run(s, streams, ask)).into_response())
+    Ok(ws
+        .protocols(websocket::PROTOCOLS)
+        .on_upgrade(move |s| websocket::run(s, streams, ask))
+        .into_response())
 }

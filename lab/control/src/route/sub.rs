@@ -82,7 +82,8 @@ fn evict(c: &Call, b: Value) -> Result<Response<Body>> {
     let pod = c.core.store.get("pods", p.namespace, p.name).ok_or_else(|| p.not_found())?;
     let (budgets, _) = c.core.store.list("poddisruptionbudgets.policy", Some(p.namespace));
     let held = budgets.iter().find(|d| {
-        Labels::from_selector(d.value.pointer("/spec/selector")).is_some_and(|s| s.matches(meta::labels(&pod.value)))
+        Labels::from_selector(d.value.pointer("/spec/selector"))
+            .is_some_and(|s| s.matches(meta::labels(&pod.value)))
             && meta::int(&d.value, "/status/disruptionsAllowed").unwrap_or(0) < 1
     });
     if held.is_some() && meta::is_true(&pod.value, "Ready") {
@@ -90,7 +91,11 @@ fn evict(c: &Call, b: Value) -> Result<Response<Body>> {
     }
     let options = b.get("deleteOptions").cloned().unwrap_or(Value::Null);
     c.core.delete(&crate::ops::Place { sub: "", ..p }, &DeleteOptions::read(&options, &c.query)?)?;
-    Ok(json(201, j!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}).to_string()))
+    Ok(json(
+        201,
+        j!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+            .to_string(),
+    ))
 }
 
 /// What a scheduler does with a pod.

@@ -13,8 +13,10 @@ pub struct Findings {
     pub mistyped: Vec<(String, String)>,
 }
 
-/// Removes unknown fields and nulls of known fields from `v`, noting what it found.
-pub fn prune(v: &mut Value, schema: &Schema, path: &str, out: &mut Findings) {
+/// Removes unknown fields and nulls of known fields from `v`, noting what it found. Built-in types also lose empty
+/// maps and lists, which their Go types do not write; `tidy` says whether `schema` is one of those.
+pub fn prune(v: &mut Value, schema: &Schema, path: &str, tidy: bool, out: &mut Findings) {
+    let tidy = tidy || matches!(schema.shape, Shape::Named(_));
     let schema = schema.real();
     match (&schema.shape, &mut *v) {
         (_, Value::Null) | (Shape::Any | Shape::Named(_), _) => {}
@@ -24,7 +26,8 @@ pub fn prune(v: &mut Value, schema: &Schema, path: &str, out: &mut Findings) {
                 let at = join(path, k);
                 match r.fields.get(k) {
                     Some(_) if x.is_null() => gone.push(k.clone()),
-                    Some(s) => prune(x, s, &at, out),
+                    Some(s) if tidy && is_empty(x, s) => gone.push(k.clone()),
+                    Some(s) => prune(x, s, &at, tidy, out),
                     None if r.open => {}
                     None => {
                         out.unknown.push(at);
@@ -38,12 +41,12 @@ pub fn prune(v: &mut Value, schema: &Schema, path: &str, out: &mut Findings) {
         }
         (Shape::Map(item), Value::Object(m)) => {
             for (k, x) in m.iter_mut() {
-                prune(x, item, &join(path, k), out);
+                prune(x, item, &join(path, k), tidy, out);
             }
         }
         (Shape::List(_, item), Value::Array(a)) => {
             for (i, x) in a.iter_mut().enumerate() {
-                prune(x, item, &format!("{path}[{i}]"), out);
+                prune(x, item, &format!("{path}[{i}]"), tidy, out);
             }
         }
         (shape, v) => {
@@ -61,6 +64,14 @@ pub fn prune(v: &mut Value, schema: &Schema, path: &str, out: &mut Findings) {
                 ));
             }
         }
+    }
+}
+
+fn is_empty(v: &Value, schema: &Schema) -> bool {
+    match (&schema.shape, v) {
+        (Shape::Map(_), Value::Object(m)) => m.is_empty(),
+        (Shape::List(..), Value::Array(a)) => a.is_empty(),
+        _ => false,
     }
 }
 

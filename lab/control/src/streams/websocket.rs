@@ -111,10 +111,14 @@ pub fn size(b: &[u8]) -> Option<TermSize> {
 pub fn status(r: &Result<ExecOutcome, StreamError>) -> Value {
     match r {
         Ok(ExecOutcome::Exited(0)) => json!({"metadata": {}, "status": "Success"}),
-        Ok(ExecOutcome::Exited(code)) => json!({"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+        Ok(ExecOutcome::Exited(code)) => {
+            json!({"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
             "message": format!("command terminated with non-zero exit code: exit status {code}"),
-            "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}}),
-        Err(e) => json!({"metadata": {}, "status": "Failure", "reason": "InternalError", "message": e.to_string(),
-            "details": {"causes": [{"message": e.to_string()}]}, "code": 500}),
+            "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}})
+        }
+        Err(e) => {
+            json!({"metadata": {}, "status": "Failure", "reason": "InternalError", "message": e.to_string(),
+            "details": {"causes": [{"message": e.to_string()}]}, "code": 500})
+        }
     }
 }
