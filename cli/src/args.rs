@@ -314,6 +314,27 @@ pub struct Bugtool {
     pub to: Option<PathBuf>,
 }
 
+// === impl Cli ===
+
+impl Cli {
+    /// Reads the words of a command line, the program's name first.
+    pub fn read(words: Vec<std::ffi::OsString>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(&words)?;
+        let Command::Observe(flags) = &cli.command else { return Ok(cli) };
+        let Some(at) = words.iter().position(|word| word == "observe").filter(|_| flags.not > 0) else {
+            return Ok(cli);
+        };
+        let mut words = words;
+        let (rest, without) = observe::not::split(words.split_off(at + 1))?;
+        words.extend(rest);
+        let mut cli = Self::try_parse_from(words)?;
+        if let Command::Observe(flags) = &mut cli.command {
+            flags.without = without;
+        }
+        Ok(cli)
+    }
+}
+
 /// Reads a duration such as `90s`, `5m` or `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<std::time::Duration, String> {
     let span: jiff::SignedDuration =

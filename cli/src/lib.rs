@@ -14,14 +14,19 @@ mod print;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 pub use args::Cli;
 use failure::Failure;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version come this way too. If nobody reads it, nobody misses it.
+            let _ = answer.print();
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+        }
+    };
     match commands::run(cli) {
         Ok(code) => code,
         // Whoever read our output has seen enough (`| head`).

@@ -16,6 +16,8 @@ pub struct Found {
     pub socket: PathBuf,
     /// The lab node it serves, if it was found in a lab.
     pub node: Option<String>,
+    /// Network namespace of that node, if it has one of its own.
+    pub netns: Option<String>,
 }
 
 /// A lab that runs here, with its nodes in order of name.
@@ -37,7 +39,7 @@ impl Found {
 /// The agent that `place` names, or the default one.
 pub fn find(place: &args::Place) -> Result<Found> {
     if let Some(socket) = &place.socket {
-        return Ok(Found { socket: socket.clone(), node: None });
+        return Ok(Found { socket: socket.clone(), node: None, netns: None });
     }
     let own = own_socket(place);
     if let Some(node) = &place.node {
@@ -56,7 +58,7 @@ pub fn find(place: &args::Place) -> Result<Found> {
         });
     }
     if own.exists() && place.lab.is_none() {
-        return Ok(Found { socket: own, node: None });
+        return Ok(Found { socket: own, node: None, netns: None });
     }
     match lab(place)? {
         Some(lab) => lab.nodes.into_iter().next().ok_or_else(|| {
@@ -127,7 +129,12 @@ fn labs(dir: &Path) -> Vec<Lab> {
             let order = order(&path);
             let mut nodes: Vec<_> = subdirectories(&path)
                 .into_iter()
-                .map(|(node, path)| Found { socket: path.join("agent.sock"), node: Some(node) })
+                .map(|(node, path)| Found {
+                    socket: path.join("agent.sock"),
+                    // As the lab names them.
+                    netns: Some(format!("pleo-{name}-{node}")),
+                    node: Some(node),
+                })
                 .filter(|found| found.socket.exists())
                 .collect();
             let rank = |found: &Found| order.iter().position(|name| found.node.as_ref() == Some(name));

@@ -203,6 +203,23 @@ fn one_node_by_name_with_filters() {
     );
     assert_eq!((&left.verdict, &right.verdict), (&vec![2], &vec![2]));
     assert!(asked[0].since.is_some() && asked[0].number == 0);
+    drop(asked);
+    lab.lines(&[
+        "--node=k8s-s",
+        "observe",
+        "--not",
+        "--port",
+        "53",
+        "--pod=netpod",
+        "--not",
+        "-n",
+        "kube-system",
+    ]);
+    let asked = lab.asked.lock().unwrap();
+    let (white, black) = (&asked[1].whitelist, &asked[1].blacklist);
+    assert_eq!((white.len(), black.len()), (2, 2));
+    assert_eq!((white[0].source_port.len(), white[0].source_pod.as_slice()), (0, &["netpod".to_owned()][..]));
+    assert_eq!((black[0].source_port[0].as_str(), black[0].source_pod[0].as_str()), ("53", "kube-system/"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Flags of `observe`: those of `hubble observe`.
 
+pub mod not;
+
 use clap::{Args, ValueEnum};
 use pleopod_api::flow::Verdict;
 
@@ -34,6 +36,12 @@ pub struct Observe {
     /// Which flows, by content
     #[command(flatten)]
     pub filter: Filter,
+    /// The filter after this leaves flows out: --not --port 53
+    #[arg(long, help_heading = "Filters", action = clap::ArgAction::Count)]
+    pub not: u8,
+    /// The filters that stood after --not.
+    #[arg(skip)]
+    pub without: Filter,
 }
 
 /// Which part of what is kept.

@@ -26,15 +26,17 @@ pub async fn collect(place: &args::Place, flags: &args::Bugtool) -> Result<ExitC
 
     let mut parts = Parts { directory: directory.clone(), failed: Vec::new() };
     parts.add("version.txt", Ok(format!("client {}\n", version::CLIENT)))?;
-    match place::find(place) {
+    let found = place::find(place);
+    let netns = found.as_ref().ok().and_then(|found| found.netns.clone());
+    match found {
         Ok(found) => match Agent::at(&found).await {
             Ok(mut agent) => ask(&mut agent, &mut parts).await?,
             Err(failure) => parts.add("agent.txt", Err(failure))?,
         },
         Err(failure) => parts.add("agent.txt", Err(failure))?,
     }
-    for (file, program, arguments) in SYSTEM {
-        parts.add(file, run(program, arguments))?;
+    for (file, arguments) in LINKS {
+        parts.add(file, ip_command(netns.as_deref(), arguments))?;
     }
     for (file, path) in FILES {
         parts.add(
@@ -56,12 +58,13 @@ pub async fn collect(place: &args::Place, flags: &args::Bugtool) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-const SYSTEM: [(&str, &str, &[&str]); 5] = [
-    ("links.txt", "ip", &["-details", "link", "show"]),
-    ("addresses.txt", "ip", &["address", "show"]),
-    ("routes.txt", "ip", &["route", "show", "table", "all"]),
-    ("neighbours.txt", "ip", &["neighbour", "show"]),
-    ("namespaces.txt", "ip", &["netns", "list"]),
+/// What `ip` says of the node.
+const LINKS: [(&str, &[&str]); 5] = [
+    ("links.txt", &["-details", "-statistics", "link", "show"]),
+    ("addresses.txt", &["address", "show"]),
+    ("routes.txt", &["route", "show", "table", "all"]),
+    ("neighbours.txt", &["neighbour", "show"]),
+    ("rules.txt", &["rule", "show"]),
 ];
 
 const FILES: [(&str, &str); 3] = [
@@ -122,15 +125,19 @@ async fn ask(agent: &mut Agent, parts: &mut Parts) -> Result<()> {
     Ok(())
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program)
+fn ip_command(netns: Option<&str>, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new("ip");
+    if let Some(netns) = netns {
+        command.args(["-netns", netns]);
+    }
+    let output = command
         .args(arguments)
         .output()
-        .map_err(|error| Failure::failed(format!("cannot run {program}: {error}")))?;
+        .map_err(|error| Failure::failed(format!("cannot run ip: {error}")))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
-        Err(Failure::failed(format!("{program}: {}", String::from_utf8_lossy(&output.stderr))))
+        Err(Failure::failed(format!("ip: {}", String::from_utf8_lossy(&output.stderr))))
     }
 }
 

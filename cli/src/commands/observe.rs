@@ -27,7 +27,8 @@ const REORDER: Duration = Duration::from_millis(200);
 
 /// Prints flows.
 pub async fn run(place: &args::Place, flags: &args::Observe) -> Result<ExitCode> {
-    let request = range::request(flags, filter::whitelist(&flags.filter)?, jiff::Timestamp::now())?;
+    let mut request = range::request(flags, filter::filters(&flags.filter)?, jiff::Timestamp::now())?;
+    request.blacklist = filter::filters(&flags.without)?;
     let sources = sources(place, flags).await?;
     let mut printer = Printer::new(flags);
     let count = sources.len();

@@ -14,8 +14,8 @@ use crate::failure::{Failure, Result};
 #[cfg(test)]
 mod tests;
 
-/// The whitelist that the flags ask for; empty takes every flow.
-pub fn whitelist(flags: &Filter) -> Result<Vec<FlowFilter>> {
+/// The filters that the flags ask for, one of which has to match; none when no flag is given.
+pub fn filters(flags: &Filter) -> Result<Vec<FlowFilter>> {
     check(flags)?;
     let common = common(flags)?;
     // `left` has what concerns either end as the source, `right` as the destination.

@@ -7,7 +7,7 @@ fn strings(texts: &[&str]) -> Vec<String> {
 #[test]
 fn either_end_makes_two_filters() {
     let flags = Filter { pod: strings(&["netpod"]), port: vec![80], ..Default::default() };
-    let list = whitelist(&flags).unwrap();
+    let list = filters(&flags).unwrap();
     assert_eq!(list.len(), 2);
     assert_eq!(
         (&list[0].source_pod[..], &list[0].source_port[..]),
@@ -26,7 +26,7 @@ fn both_ends_make_one_filter() {
         verdict: vec![2],
         ..Default::default()
     };
-    let list = whitelist(&flags).unwrap();
+    let list = filters(&flags).unwrap();
     assert_eq!(list.len(), 1);
     assert_eq!(list[0].source_pod, ["netpod"]);
     assert_eq!(list[0].destination_pod, ["kube-system/"]);
@@ -35,26 +35,26 @@ fn both_ends_make_one_filter() {
 
 #[test]
 fn no_flag_takes_everything() {
-    assert!(whitelist(&Filter::default()).unwrap().is_empty());
+    assert!(filters(&Filter::default()).unwrap().is_empty());
 }
 
 #[test]
 fn a_namespace_beside_a_pod_names_the_pods_namespace() {
     let flags =
         Filter { pod: strings(&["coredns"]), namespace: strings(&["kube-system"]), ..Default::default() };
-    assert_eq!(whitelist(&flags).unwrap()[0].source_pod, ["kube-system/coredns"]);
+    assert_eq!(filters(&flags).unwrap()[0].source_pod, ["kube-system/coredns"]);
 }
 
 #[test]
 fn unclear_flags_are_refused() {
     let flags = Filter { pod: strings(&["a"]), from_pod: strings(&["b"]), ..Default::default() };
     assert!(
-        matches!(whitelist(&flags), Err(Failure::Usage(text)) if text.starts_with("--pod cannot be combined"))
+        matches!(filters(&flags), Err(Failure::Usage(text)) if text.starts_with("--pod cannot be combined"))
     );
     let flags = Filter { ip: strings(&["10.0.0.0/33"]), ..Default::default() };
-    assert!(matches!(whitelist(&flags), Err(Failure::Usage(text)) if text.contains("from 0 to 32")));
+    assert!(matches!(filters(&flags), Err(Failure::Usage(text)) if text.contains("from 0 to 32")));
     let flags = Filter { ip: strings(&["webpod"]), ..Default::default() };
-    assert!(matches!(whitelist(&flags), Err(Failure::Usage(_))));
+    assert!(matches!(filters(&flags), Err(Failure::Usage(_))));
 }
 
 #[test]
