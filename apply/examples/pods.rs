@@ -79,8 +79,8 @@ fn walk(count: u8, pins: &std::path::Path) -> Result<(), Failure> {
     for (ifname, ifindex, address) in made {
         let begin = Instant::now();
         routes.delete(address.into());
-        hooks.release_pod(&ifname)?;
         reaper.remove(ifindex)?;
+        hooks.release_pod(&ifname)?;
         deletions.push(begin.elapsed());
     }
     print("delete", &mut deletions);

@@ -64,8 +64,8 @@ impl Hooks {
         Ok(())
     }
 
-    /// Forgets the host side of a pod that is to be deleted. Call it beside [`crate::pod::reaper::Reaper::remove`]: the
-    /// death of the interface is short as well then.
+    /// Forgets the host side of a pod that is to be deleted. Call it after [`crate::pod::reaper::Reaper::remove`], which
+    /// closes the interface: no packet may pass it without programs.
     pub fn release_pod(&self, ifname: &str) -> Result<(), Error> {
         self.expedite.hurry();
         Ok(self.links.detach_tcx(ifname)?)

@@ -43,10 +43,11 @@ impl Reaper {
         Ok(Self { netlink, queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Has the host side `ifindex` deleted soon. It is marked first, so that a new interface of the same name is not
-    /// taken for it, whatever happens to this process. `false` when it is gone already.
+    /// Has the host side `ifindex` deleted soon. It is set down and marked first: nothing passes it any more, with or
+    /// without programs, and a new interface of the same name is not taken for it, whatever happens to this process.
+    /// `false` when it is gone already.
     pub fn remove(&mut self, ifindex: u32) -> Result<bool, Error> {
-        let mark = LinkChange { alias: Some(DELETED_ALIAS), ..LinkChange::default() };
+        let mark = LinkChange { alias: Some(DELETED_ALIAS), up: Some(false), ..LinkChange::default() };
         match self.netlink.change_link(Target::Index(ifindex), &mark) {
             Err(error) if error.is_not_found() => return Ok(false),
             other => other?,
