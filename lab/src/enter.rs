@@ -13,6 +13,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -116,12 +117,15 @@ impl Entry {
     /// Becomes the process; the exit code is the command's. Returns without running it only on failure.
     #[must_use]
     pub fn become_it(&self, spec: &str, inner: bool) -> u8 {
+        // Held open: once inside the container's root, the path leads nowhere.
+        let report = self.report.as_deref().and_then(|dir| fs::File::open(dir).ok());
         let outcome = if inner { self.inner() } else { self.outer(spec) };
         match outcome {
             Ok(code) => code,
             Err(error) => {
-                if let Some(report) = self.report.as_deref() {
-                    let _ = fs::write(report.join("start-error"), format!("{error:#}"));
+                if let Some(report) = report {
+                    let file = format!("/proc/self/fd/{}/start-error", report.as_raw_fd());
+                    let _ = fs::write(file, format!("{error:#}"));
                 }
                 eprintln!("pleopod-lab: cannot start {}: {error:#}", self.argv.join(" "));
                 CANNOT_START

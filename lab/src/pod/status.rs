@@ -89,7 +89,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> Value {
     ];
     let mut status = json!({
         "phase": phase,
-        "conditions": merged(facts.pod, &conditions, now),
+        "conditions": merged(facts.pod, &conditions, facts.seen, now),
         "hostIP": facts.host,
         "hostIPs": [{"ip": facts.host}],
         "startTime": second(facts.seen),
@@ -110,7 +110,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> Value {
 }
 
 /// The pod's conditions with ours set; others' stay, and a condition's time moves only with its status.
-fn merged(pod: &Pod, ours: &[(&str, bool, (String, String))], now: Timestamp) -> Vec<Value> {
+fn merged(pod: &Pod, ours: &[(&str, bool, (String, String))], seen: Timestamp, now: Timestamp) -> Vec<Value> {
     let known = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let find = |kind: &str| known.iter().find(|condition| condition.type_ == kind);
     let mut all: Vec<Value> = ours
@@ -137,6 +137,12 @@ fn merged(pod: &Pod, ours: &[(&str, bool, (String, String))], now: Timestamp) ->
             condition
         })
         .collect();
+    // A pod bound without a scheduler has nobody else to say so.
+    if find("PodScheduled").is_none() {
+        all.push(json!({
+            "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": second(seen)
+        }));
+    }
     let others = known.iter().filter(|condition| !ours.iter().any(|(kind, ..)| *kind == condition.type_));
     all.extend(others.filter_map(|condition| serde_json::to_value(condition).ok()));
     all
