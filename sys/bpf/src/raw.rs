@@ -280,7 +280,7 @@ fn done(attr: &bpf_attr, asked: u32) -> u32 {
     if count >= asked { 0 } else { count }
 }
 
-/// What [`prog_test_run`] answers.
+/// What a run of a program without a wire (BPF_PROG_TEST_RUN) answers.
 #[derive(Clone, Debug)]
 pub struct TestRun {
     /// The program's return value.
