@@ -475,6 +475,53 @@ async fn a_problem_is_an_event_at_its_object_once() {
     assert_eq!(ours[0].message.as_deref(), Some(expected));
 }
 
+/// The manifests of `deploy/` give the agent what it needs to do all of this, and no secrets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_of_the_manifests_are_enough_and_few() {
+    let mut cluster = Cluster::start().await;
+    let uid = pod_uid(&cluster, "netpod").await;
+    cluster.create_service("svc").await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    nodes.create(&PostParams::default(), &from(json!({"metadata": {"name": NODE}}))).await.expect("a Node");
+    let manifests = include_str!("../../deploy/rbac.yaml");
+    let manifests: Vec<Value> = serde_saphyr::from_multiple(manifests).expect("YAML");
+    for manifest in manifests {
+        let object: kube::core::DynamicObject = from(manifest);
+        let types = object.types.clone().expect("a kind");
+        let kind = kube::core::GroupVersionKind::try_from(types).expect("a kind");
+        let resource = kube::api::ApiResource::from_gvk(&kind);
+        let api: Api<kube::core::DynamicObject> = match &object.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &resource),
+            None => Api::all_with(cluster.client.clone(), &resource),
+        };
+        api.create(&PostParams::default(), &object).await.expect("created");
+    }
+    let account = "system:serviceaccount:kube-system:pleopod-agent";
+    cluster.client = client_as(&cluster.control, &cluster.directory, &cluster.url, account).await;
+
+    let mut seen = cluster.watch();
+    seen.synced().await;
+    let id = Identities::new(cluster.client.clone()).claim(&labels("k8s:app=web")).await.expect("a number");
+    let publisher = Publisher::new(cluster.client.clone(), NODE);
+    let what = Published { identity: id, ..published("172.16.0.230", &uid) };
+    publisher.upsert_endpoint(&name("netpod"), &what, false).await.expect("created");
+    publisher.upsert_endpoint(&name("netpod"), &what, true).await.expect("changed");
+    assert!(publisher.delete_endpoint(&name("netpod"), None).await.expect("removed"));
+    publisher.annotate_node(&[], &[]).await.expect("annotated");
+    publisher.set_network_available(true, "up").await.expect("condition set");
+    let lookup = Lookup::new(cluster.client.clone());
+    assert!(lookup.pod(&name("netpod")).await.expect("read").is_some());
+    for _ in 0..2 {
+        let problem = Problem::new("Service", name("svc"), "", "is odd", "");
+        Reporter::new(cluster.client.clone(), NODE).problem(&problem, "Odd").await.expect("written");
+    }
+
+    let secrets = cluster.api::<k8s_openapi::api::core::v1::Secret>().list(&ListParams::default()).await;
+    assert!(matches!(secrets, Err(kube::Error::Api(status)) if status.is_forbidden()));
+    let service = cluster.api::<Service>().delete("svc", &DeleteParams::default()).await;
+    assert!(matches!(service, Err(kube::Error::Api(status)) if status.is_forbidden()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_can_be_looked_up_before_the_watch_has_it() {
     let cluster = Cluster::start().await;

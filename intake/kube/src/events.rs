@@ -62,7 +62,7 @@ impl Reporter {
         message: &str,
     ) -> Result<(), Error> {
         let namespace = if name.namespace.is_empty() { "default" } else { &name.namespace };
-        let event = format!("{}.{:016x}", name.name, fingerprint(&[&self.node, kind, reason, message]));
+        let event = format!("{}.{:016x}", name.name, fingerprint(&[kind, reason, message]));
         let key = format!("{namespace}/{event}");
         let count = {
             let mut written = self.written.lock().await;
@@ -157,7 +157,7 @@ impl Reporter {
     }
 }
 
-/// FNV-1a, 64 bits, so that the same report has the same name after a restart of the agent.
+/// FNV-1a, 64 bits, so that the same report has the same name after a restart of the agent and from every node.
 fn fingerprint(parts: &[&str]) -> u64 {
     parts
         .iter()
