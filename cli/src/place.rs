@@ -61,9 +61,7 @@ pub fn find(place: &args::Place) -> Result<Found> {
         return Ok(Found { socket: own, node: None, netns: None });
     }
     match lab(place)? {
-        Some(lab) => lab.nodes.into_iter().next().ok_or_else(|| {
-            Failure::failed(format!("lab {} has no node with an agent yet: see `pleopod lab list`", lab.name))
-        }),
+        Some(lab) => lab.nodes.first().cloned().ok_or_else(|| no_agents(&lab)),
         None => Err(Failure::failed(format!(
             "no agent found: {} does not exist and no lab runs under {}; start one with `pleopod lab up`, or name a \
              socket with --socket",
@@ -86,6 +84,13 @@ pub fn find_all(place: &args::Place) -> Result<Vec<Found>> {
     find(place).map(|found| vec![found])
 }
 
+fn no_agents(lab: &Lab) -> Failure {
+    Failure::failed(format!(
+        "no agent runs in lab {} (yet): see `pleopod lab list`, or start it with `pleopod lab up`",
+        lab.name
+    ))
+}
+
 fn own_socket(place: &args::Place) -> PathBuf {
     place.run_root.join("pleopod").join("agent.sock")
 }
@@ -101,6 +106,7 @@ fn lab(place: &args::Place) -> Result<Option<Lab>> {
     if let Some(name) = &place.lab {
         return match labs.iter().position(|lab| lab.name == *name) {
             Some(at) => Ok(Some(labs.swap_remove(at))),
+            None if dir.join(name).is_dir() => Ok(Some(Lab { name: name.clone(), nodes: Vec::new() })),
             None => Err(Failure::failed(format!(
                 "no lab {name} under {}: {}",
                 dir.display(),

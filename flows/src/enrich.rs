@@ -111,6 +111,7 @@ fn end(address: Option<IpAddr>, port: u16, protocol: u8, told: u32, lookup: &Loo
     };
     let identity = match (told, &peer) {
         (identity::UNKNOWN, Some(peer)) => peer.identity,
+        (identity::UNKNOWN, None) if address.is_some_and(|address| address.is_loopback()) => identity::HOST,
         // Nobody of the cluster: a Service's address or the world's.
         (identity::UNKNOWN, None) if address.is_some() => identity::WORLD,
         (told, _) => told,

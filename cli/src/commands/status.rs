@@ -65,7 +65,7 @@ pub fn text(status: &StatusReply, verbose: bool) -> String {
         lines.push(format!("{:<25}{value}", format!("{name}:")).trim_end().to_owned())
     };
     let ready = if status.ready { "Ok".to_owned() } else { format!("Not ready: {}", troubles(status)) };
-    line("Node", status.node.clone());
+    line("Name", status.node.clone());
     line("Agent", ready);
     line(
         "Version",
@@ -131,6 +131,7 @@ pub fn text(status: &StatusReply, verbose: bool) -> String {
 fn capital(name: &str) -> String {
     match name {
         "cni" | "ipam" | "bpf" => name.to_uppercase(),
+        "api-server" => "API server".to_owned(),
         _ => {
             let mut letters = name.chars();
             letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())

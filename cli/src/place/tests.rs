@@ -31,7 +31,7 @@ fn the_first_node_of_the_only_lab_is_the_default() {
     place.node = Some("k8s-w9".into());
     assert_eq!(
         find(&place).unwrap_err().to_string(),
-        "no node k8s-w9 in lab w4: its nodes are k8s-s, k8s-w1"
+        "no node k8s-w9 with an agent in lab w4: there are k8s-s, k8s-w1"
     );
 }
 
@@ -70,4 +70,15 @@ fn the_control_plane_comes_first() {
     assert_eq!(find(&place).unwrap().node.as_deref(), Some("a"));
     (place.lab_root, place.run_root) = (Some(dir.path().join("pleopod-lab")), "/nonexistent".into());
     assert_eq!(find(&place).unwrap().node.as_deref(), Some("a"));
+}
+
+#[test]
+fn a_lab_without_agents_is_told_from_none() {
+    let (dir, mut place) = root(&[]);
+    fs::create_dir_all(dir.path().join("pleopod-lab/young")).unwrap();
+    place.lab = Some("young".into());
+    assert!(find(&place).unwrap_err().to_string().starts_with("no agent runs in lab young (yet)"));
+    assert!(find_all(&place).is_err());
+    place.node = Some("a".into());
+    assert!(find(&place).unwrap_err().to_string().starts_with("no agent runs in lab young (yet)"));
 }

@@ -284,7 +284,8 @@ impl Style {
         } else if !names.is_empty() && !self.numeric {
             names.join(",")
         } else if ip.is_empty() {
-            mac.to_owned()
+            // A socket that has no address yet.
+            if mac.is_empty() { "unknown".to_owned() } else { mac.to_owned() }
         } else {
             ip.to_owned()
         };
