@@ -73,6 +73,8 @@ struct Inner {
     rv: u64,
     shelves: HashMap<Shelf, Collection>,
     window: usize,
+    /// The version of the last compaction.
+    compacted: u64,
 }
 
 /// All objects of the cluster, in memory.
@@ -103,8 +105,10 @@ impl Stored {
 // === impl Collection ===
 
 impl Collection {
-    fn new(rv: u64) -> Self {
-        Self { objects: BTreeMap::new(), log: VecDeque::new(), forgotten: rv, tip: watch::Sender::new(rv) }
+    /// An empty one whose history reaches back to the last compaction: nothing ever happened here.
+    fn new(compacted: u64) -> Self {
+        let (objects, log) = (BTreeMap::new(), VecDeque::new());
+        Self { objects, log, forgotten: compacted, tip: watch::Sender::new(compacted) }
     }
 
     fn record(&mut self, event: Event, window: usize) {
@@ -140,7 +144,8 @@ impl Tx<'_> {
         meta::set_rv(&mut value, rv);
         let key = (meta::namespace(&value).to_owned(), meta::name(&value).to_owned());
         let stored = Stored::new(rv, value);
-        let c = self.inner.shelves.entry(shelf.clone()).or_insert_with(|| Collection::new(rv - 1));
+        let compacted = self.inner.compacted;
+        let c = self.inner.shelves.entry(shelf.clone()).or_insert_with(|| Collection::new(compacted));
         let previous = c.objects.insert(key, stored.clone());
         let change = if previous.is_some() { Change::Modified } else { Change::Added };
         c.record(Event { rv, change, object: stored.clone(), previous }, window);
@@ -193,7 +198,7 @@ impl Store {
     /// An empty store that remembers `window` changes per collection.
     pub fn new(window: usize) -> Self {
         Self {
-            inner: RwLock::new(Inner { rv: 1, shelves: HashMap::new(), window: window.max(1) }),
+            inner: RwLock::new(Inner { rv: 1, shelves: HashMap::new(), window: window.max(1), compacted: 0 }),
             epoch: watch::Sender::new(0),
         }
     }
@@ -242,8 +247,8 @@ impl Store {
     /// Tells when a collection changed.
     pub fn tip(&self, shelf: &Shelf) -> watch::Receiver<u64> {
         let mut inner = self.write_lock();
-        let rv = inner.rv;
-        inner.shelves.entry(shelf.clone()).or_insert_with(|| Collection::new(rv)).tip.subscribe()
+        let compacted = inner.compacted;
+        inner.shelves.entry(shelf.clone()).or_insert_with(|| Collection::new(compacted)).tip.subscribe()
     }
 
     /// Tells when all watches are to be dropped.
@@ -256,6 +261,7 @@ impl Store {
         let mut inner = self.write_lock();
         inner.rv += 1;
         let rv = inner.rv;
+        inner.compacted = rv;
         for c in inner.shelves.values_mut() {
             c.log.clear();
             c.forgotten = rv;

@@ -52,12 +52,13 @@ pub fn check(r: &Resource, v: &Value, errors: &mut Vec<FieldError>) {
         return;
     }
     let say = |why: &str| FieldError::invalid(field, &Value::from(name), why);
-    match (r.group.as_str(), r.plural.as_str()) {
-        ("rbac.authorization.k8s.io", _) => {
-            if name.contains(['/', '%']) || name == "." || name == ".." {
-                errors.push(say("may not contain '/' or '%'"));
-            }
+    if r.group == "rbac.authorization.k8s.io" {
+        if name.contains(['/', '%']) || name == "." || name == ".." {
+            errors.push(say("may not contain '/' or '%'"));
         }
+        return;
+    }
+    match (r.group.as_str(), r.plural.as_str()) {
         ("", "services") if !is_label_1035(name) => {
             errors.push(say(if name.len() > 63 { "must be no more than 63 characters" } else { LABEL_1035 }));
         }
