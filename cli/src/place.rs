@@ -49,13 +49,16 @@ pub fn find(place: &args::Place) -> Result<Found> {
                 labs_dir(place).display()
             )));
         };
-        return lab.nodes.iter().find(|f| f.node.as_deref() == Some(node)).cloned().ok_or_else(|| {
-            Failure::failed(format!(
-                "no node {node} in lab {}: its nodes are {}",
+        let found = lab.nodes.iter().find(|f| f.node.as_deref() == Some(node)).cloned();
+        return match (found, lab.nodes.is_empty()) {
+            (Some(found), _) => Ok(found),
+            (None, true) => Err(no_agents(&lab)),
+            (None, false) => Err(Failure::failed(format!(
+                "no node {node} with an agent in lab {}: there are {}",
                 lab.name,
                 names(&lab.nodes)
-            ))
-        });
+            ))),
+        };
     }
     if own.exists() && place.lab.is_none() {
         return Ok(Found { socket: own, node: None, netns: None });
