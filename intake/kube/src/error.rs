@@ -81,10 +81,10 @@ pub(crate) fn describe(error: &kube::Error) -> String {
         kube::Error::Service(cause) => chain(cause.as_ref()),
         other => chain(other),
     };
-    // The TLS library closes one message with a link to its manual.
-    match text.find(": https://docs.rs/") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
+    // The TLS library closes this message with a link into its manual.
+    match text.rfind(": https://") {
+        Some(at) if text.ends_with("#unexpected-eof") => text[..at].to_owned(),
+        _ => text,
     }
 }
 
