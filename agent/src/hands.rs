@@ -234,10 +234,20 @@ impl Hands {
         Ok(pod::check::check(&mut self.netlink, &names.spec(lease, netns, router, self.mtu))?)
     }
 
-    /// Makes every table but Services hold what is desired. Answers the rows changed.
+    /// Makes every map but those of Services hold what is desired. Answers the rows changed.
+    pub fn converge_tables(&mut self, desired: &Desired) -> usize {
+        self.tables.converge(desired)
+    }
+
+    /// Makes the routes those that are desired. Answers how many changed. The kernel takes a route only when its
+    /// interface is up, so pods are opened first.
+    pub fn converge_routes(&mut self, desired: &Desired) -> usize {
+        self.routes.converge(&desired.routes)
+    }
+
+    /// Both of the above, when no pod waits to be opened.
     pub fn converge(&mut self, desired: &Desired) -> usize {
-        // Routes lead to interfaces whose rows are in, so they come last and go first; both are cheap to compare.
-        self.tables.converge(desired) + self.routes.converge(&desired.routes)
+        self.converge_tables(desired) + self.converge_routes(desired)
     }
 
     /// Makes Services hold what is planned, and ends UDP sockets of backends that are gone. Answers the rows changed.

@@ -223,7 +223,8 @@ async fn introduce(
         };
         match told.await {
             Ok(()) => {
-                return health.set("node", Ok("the Node says this node's router and health addresses".into()));
+                return health
+                    .set("node", Ok("the Node says this node's router and health addresses".into()));
             }
             Err(error) => health.set("node", Err(error.to_string())),
         }

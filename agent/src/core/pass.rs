@@ -24,7 +24,7 @@ impl Core {
         }
         let started = Instant::now();
         let mut changed = 0;
-        let mut touched = self.todo.tables || self.todo.all_services || !self.todo.waiting.is_empty();
+        let mut touched = self.todo.tables || self.todo.all_services;
         if std::mem::take(&mut self.todo.all_services) {
             self.todo.changed = Default::default();
             self.services.rebuild(self.store.intent(), &self.facts.name);
@@ -35,12 +35,14 @@ impl Core {
         }
         if std::mem::take(&mut self.todo.tables) {
             let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
-            changed += self.hands.converge(&planned.desired);
+            changed += self.hands.converge_tables(&planned.desired);
+            let answers = self.open_waiting();
+            changed += self.hands.converge_routes(&planned.desired);
             self.desired = planned.desired;
+            answers.into_iter().for_each(|answer| answer());
             self.settle_problems(planned.problems);
             self.task(Task::Publish);
         }
-        self.answer_waiting();
         if touched {
             self.eyes_stale.get_or_insert(Instant::now() + EYES_EVERY);
             self.say_how_it_went();

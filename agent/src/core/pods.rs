@@ -115,11 +115,16 @@ impl Core {
         }
     }
 
-    /// Answers those whose rows are in the kernel now, and opens their interfaces first.
-    pub(super) fn answer_waiting(&mut self) {
+    /// Opens the interfaces of those whose rows are in the kernel now. Gives their answers, to be sent once their routes
+    /// are in too.
+    pub(super) fn open_waiting(&mut self) -> Vec<impl FnOnce() + use<>> {
+        let mut answers = Vec::new();
         for (attachment, reply) in std::mem::take(&mut self.todo.waiting) {
-            let _ = reply.send(self.open(&attachment));
+            let opened = self.open(&attachment);
+            // Whoever asked may have gone; the pod stays until DEL or GC.
+            answers.push(move || drop(reply.send(opened)));
         }
+        answers
     }
 
     fn open(&mut self, attachment: &Attachment) -> Result<Added, Error> {
