@@ -1,25 +1,45 @@
 //! OpenAPI: enough for kubectl to validate on the server, compute patches and explain fields.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::resource::{Kinds, Registry, Resource};
+use crate::resource::{Document, Kinds, Registry, Resource};
 use crate::schema::{self, ListKind, Schema, Shape};
 
-/// `/openapi/v3`: where the document of each group version stands.
+/// Every document by its path, as `api/v1`.
+pub fn documents(reg: &Registry) -> &HashMap<String, Document> {
+    reg.documents.get_or_init(|| {
+        reg.group_versions()
+            .into_iter()
+            .filter_map(|(g, v)| {
+                let p = if g.is_empty() { format!("api/{v}") } else { format!("apis/{g}/{v}") };
+                let text = document(reg, &g, &v)?.to_string();
+                let mut h = DefaultHasher::new();
+                text.hash(&mut h);
+                let hash = format!("{:016X}", h.finish());
+                Some((p, Document { text: Bytes::from(text), hash }))
+            })
+            .collect()
+    })
+}
+
+/// `/openapi/v3`: where the document of each group version stands. The hash lets clients keep it.
 pub fn index(reg: &Registry) -> Value {
-    let mut paths = Map::new();
-    for (g, v) in reg.group_versions() {
-        let p = if g.is_empty() { format!("api/{v}") } else { format!("apis/{g}/{v}") };
-        let url = json!({"serverRelativeURL": format!("/openapi/v3/{p}")});
-        paths.insert(p, url);
-    }
+    let paths: Map<String, Value> = documents(reg)
+        .iter()
+        .map(|(p, d)| {
+            let url = format!("/openapi/v3/{p}?hash={}", d.hash);
+            (p.clone(), json!({ "serverRelativeURL": url }))
+        })
+        .collect();
     json!({ "paths": paths })
 }
 
 /// The document of one group version.
-pub fn document(reg: &Registry, group: &str, version: &str) -> Option<Value> {
+fn document(reg: &Registry, group: &str, version: &str) -> Option<Value> {
     let (mut paths, mut schemas, mut todo) = (Map::new(), Map::new(), BTreeSet::new());
     for r in reg.all().iter().filter(|r| r.group == group && r.version(version).is_some()) {
         path(r, version, &mut paths);

@@ -1,8 +1,9 @@
 //! Which resources the server serves: the built-in table, and those that definitions add.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::schema::{self, Schema};
@@ -89,6 +90,17 @@ pub struct Resource {
 pub struct Registry {
     all: Vec<Arc<Resource>>,
     by_plural: HashMap<(String, String), usize>,
+    /// OpenAPI documents by path, made on first use.
+    pub(crate) documents: OnceLock<HashMap<String, Document>>,
+}
+
+/// An OpenAPI document and a hash of its text.
+#[derive(Debug)]
+pub struct Document {
+    /// The text.
+    pub text: Bytes,
+    /// Changes when the text does.
+    pub hash: String,
 }
 
 // === impl Version ===

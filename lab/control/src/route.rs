@@ -82,10 +82,10 @@ async fn answer(core: Arc<Core>, req: Request<Body>) -> Result<Response<Body>> {
     if path == "/version" {
         return Ok(json(200, discovery::version().to_string()));
     }
-    let user = caller(&core, req.headers(), req.uri().query())?;
+    let user = caller(&core, req.headers())?;
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let accept = header_text(req.headers(), header::ACCEPT).to_owned();
-    if let Some(r) = documents(&core, &user, &parts, &accept, req.method())? {
+    if let Some(r) = documents(&core, &user, &parts, &accept, req.method(), req.uri().query())? {
         return Ok(r);
     }
     let (group, version, rest) = match parts.as_slice() {
@@ -99,7 +99,7 @@ async fn answer(core: Arc<Core>, req: Request<Body>) -> Result<Response<Body>> {
     dispatch(call, req).await
 }
 
-fn caller(core: &Core, headers: &HeaderMap, query: Option<&str>) -> Result<User> {
+fn caller(core: &Core, headers: &HeaderMap) -> Result<User> {
     let auth = header_text(headers, header::AUTHORIZATION);
     let mut token = auth.strip_prefix("Bearer ").unwrap_or("").trim().to_owned();
     if token.is_empty() {
@@ -114,7 +114,6 @@ fn caller(core: &Core, headers: &HeaderMap, query: Option<&str>) -> Result<User>
             token = String::from_utf8_lossy(&raw).into_owned();
         }
     }
-    let _ = query;
     if token.is_empty() {
         return Ok(User::anonymous());
     }
@@ -149,6 +148,7 @@ fn documents(
     parts: &[&str],
     accept: &str,
     method: &Method,
+    query: Option<&str>,
 ) -> Result<Option<Response<Body>>> {
     let reg = core.registry();
     let known = match parts {
@@ -167,17 +167,23 @@ fn documents(
             // An empty protobuf message is an empty document.
             return Ok(Some(typed(
                 200,
-                "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+                "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
                 Bytes::new(),
             )));
         }
         ["openapi", "v2"] => Some(("application/json", openapi::v2())),
         ["openapi", "v3"] => Some(("application/json", openapi::index(&reg))),
-        ["openapi", "v3", "api", v] => {
-            Some(("application/json", openapi::document(&reg, "", v).ok_or_else(ApiError::no_such_path)?))
-        }
-        ["openapi", "v3", "apis", g, v] => {
-            Some(("application/json", openapi::document(&reg, g, v).ok_or_else(ApiError::no_such_path)?))
+        ["openapi", "v3", path @ ..] => {
+            let doc = openapi::documents(&reg).get(&path.join("/")).ok_or_else(ApiError::no_such_path)?;
+            let mut r = json(200, doc.text.clone());
+            let tag = header::HeaderValue::from_str(&format!("{:?}", doc.hash));
+            if let (Ok(tag), true) = (tag, query.is_some_and(|q| q.contains(&doc.hash))) {
+                // A text that is asked for by its hash never changes.
+                let keep = header::HeaderValue::from_static("public, max-age=31536000, immutable");
+                r.headers_mut().insert(header::CACHE_CONTROL, keep);
+                r.headers_mut().insert(header::ETAG, tag);
+            }
+            return Ok(Some(r));
         }
         [] => Some((
             "application/json",
@@ -305,7 +311,7 @@ fn authorize(c: &Call) -> Result<()> {
 }
 
 async fn dispatch(c: Call, req: Request<Body>) -> Result<Response<Body>> {
-    if !matches!(c.sub.as_str(), "" | "status") {
+    if !matches!(c.sub.as_str(), "" | "status" | "ephemeralcontainers") {
         return sub::dispatch(c, req).await;
     }
     match c.verb() {
