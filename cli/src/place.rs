@@ -1,7 +1,7 @@
 //! Finds the agent to ask.
 //!
 //! A named socket or node wins. Otherwise it is the agent of this machine, and where there is none, the first node of
-//! the only lab that runs here: its control plane, then in the order of its topology. The error lists what was tried.
+//! the lab that runs here: its control plane, then in the order of its topology. The error lists what was tried.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ fn labs_dir(place: &args::Place) -> PathBuf {
     place.lab_root.clone().unwrap_or_else(|| place.run_root.join("pleopod-lab"))
 }
 
-/// The lab that is meant: the named one, or the only one.
+/// The lab that is meant: the named one, the one named `default`, or the only one.
 fn lab(place: &args::Place) -> Result<Option<Lab>> {
     let dir = labs_dir(place);
     let mut labs = labs(&dir);
@@ -120,6 +120,10 @@ fn lab(place: &args::Place) -> Result<Option<Lab>> {
                 }
             ))),
         };
+    }
+    // The name `pleopod lab` takes when none is given.
+    if let Some(at) = labs.iter().position(|lab| lab.name == "default") {
+        return Ok(Some(labs.swap_remove(at)));
     }
     if labs.len() > 1 {
         return Err(Failure::usage(format!(

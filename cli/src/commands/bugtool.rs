@@ -18,6 +18,10 @@ pub async fn collect(place: &args::Place, flags: &args::Bugtool) -> Result<ExitC
     let target = flags.to.clone().unwrap_or_else(|| {
         PathBuf::from(format!("pleopod-bugtool-{}", jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S")))
     });
+    let found = match place::find(place) {
+        Err(failure @ Failure::Usage(_)) => return Err(failure),
+        found => found,
+    };
     let archive = target.to_str().is_some_and(|text| text.ends_with(".tar.gz"));
     let directory = if archive { stem(&target) } else { target.clone() };
     let cannot =
@@ -26,7 +30,6 @@ pub async fn collect(place: &args::Place, flags: &args::Bugtool) -> Result<ExitC
 
     let mut parts = Parts { directory: directory.clone(), failed: Vec::new() };
     parts.add("version.txt", Ok(format!("client {}\n", version::CLIENT)))?;
-    let found = place::find(place);
     let netns = found.as_ref().ok().and_then(|found| found.netns.clone());
     match found {
         Ok(found) => match Agent::at(&found).await {

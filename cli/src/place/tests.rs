@@ -37,14 +37,19 @@ fn the_first_node_of_the_only_lab_is_the_default() {
 
 #[test]
 fn several_labs_need_a_choice() {
-    let (_dir, mut place) = root(&["pleopod-lab/a/n/agent.sock", "pleopod-lab/b/n/agent.sock"]);
+    let (dir, mut place) = root(&["pleopod-lab/a/n/agent.sock", "pleopod-lab/b/n/agent.sock"]);
     let error = find(&place).unwrap_err();
     assert!(matches!(error, Failure::Usage(_)));
     assert_eq!(error.to_string(), "several labs run here (a, b): choose one with --lab or PLEOPOD_LAB");
     place.lab = Some("b".into());
     assert!(find(&place).unwrap().socket.ends_with("b/n/agent.sock"));
+    let default = dir.path().join("pleopod-lab/default/n");
+    fs::create_dir_all(&default).unwrap();
+    fs::write(default.join("agent.sock"), "").unwrap();
+    place.lab = None;
+    assert!(find(&place).unwrap().socket.ends_with("default/n/agent.sock"));
     place.lab = Some("c".into());
-    assert!(find(&place).unwrap_err().to_string().ends_with("running: a, b"));
+    assert!(find(&place).unwrap_err().to_string().ends_with("running: a, b, default"));
 }
 
 #[test]
