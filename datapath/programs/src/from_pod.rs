@@ -56,15 +56,15 @@ pub fn from_pod(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn judge(skb: Skb, scene: &mut Scene) -> Result<i32, DropReason> {
     let own = endpoint(&scene.parsed.tuple.src);
+    if has(config_flags::ANTI_SPOOF) {
+        spoof::check(own, scene.ifindex, scene.ethernet.src)?;
+    }
     if let Some(own) = own {
         scene.src_identity = own.identity;
         scene.endpoint_id = own.id;
     }
-    if has(config_flags::ANTI_SPOOF) {
-        spoof::check(own, scene.ifindex, scene.ethernet.src)?;
-    }
     track::fragment(scene)?;
-    track::track(skb, scene);
+    track::track(skb, scene, false)?;
     let owner = endpoint(&scene.parsed.tuple.dst);
     match (way(&scene.parsed, owner), owner) {
         (Way::Pod, Some(pod)) => Ok(to_local_pod(skb, scene, pod)),

@@ -16,7 +16,6 @@ use aya_ebpf::{macros::classifier, programs::TcContext};
 use pleopod_abi::{
     DropReason, ForwardReason,
     config::config_flags,
-    ct::CtVerdict,
     endpoint::{EndpointValue, endpoint_flags},
     metrics::Direction,
     reason::ObservationPoint,
@@ -70,10 +69,6 @@ fn judge(skb: Skb, scene: &mut Scene, pod: &EndpointValue) -> Result<i32, DropRe
     scene.endpoint_id = pod.id;
     scene.dst_identity = pod.identity;
     track::fragment(scene)?;
-    track::track(skb, scene);
-    // Asked once per connection: nobody outside has an address of this node's pods.
-    if scene.ct == CtVerdict::New as u8 && endpoint(&scene.parsed.tuple.src).is_some() {
-        return Err(DropReason::InvalidSourceIp);
-    }
+    track::track(skb, scene, true)?;
     Ok(to_local_pod(skb, scene, pod))
 }

@@ -56,7 +56,7 @@ fn judge(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
     scene.src_identity = identity::HOST;
     scene.dst_identity = peer;
     track::fragment(scene)?;
-    track::track(skb, scene);
+    track::track(skb, scene, false)?;
     Ok(Some(scene.forward(ForwardReason::ToNetwork, NEXT)))
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     config::{config, has},
     emit, maps,
-    scene::{Scene, coarse_now, forget, identity_of},
+    scene::{Scene, coarse_now, endpoint, forget, identity_of},
     skb::Skb,
 };
 use pleopod_abi::{
@@ -62,17 +62,21 @@ fn fragment_ports(scene: &mut Scene) -> Result<(), DropReason> {
 }
 
 /// Finds or makes the entry of the packet's connection and decides whether an event is due.
+///
+/// # Errors
+/// Nobody outside has an address of this node: a connection that such a one would open from there is refused. Asked once per
+/// connection, when its entry is made.
 #[inline(always)]
-pub fn track(skb: Skb, scene: &mut Scene) {
+pub fn track(skb: Skb, scene: &mut Scene, outside: bool) -> Result<(), DropReason> {
     if !has(config_flags::CONNTRACK) {
         if has(config_flags::EVENT_PER_PACKET) {
             scene.packets = 1;
         }
-        return;
+        return Ok(());
     }
     if scene.parsed.shape & shape::ICMP_ERROR != 0 {
         related(skb, scene);
-        return;
+        return Ok(());
     }
     let now = coarse_now();
     let (key, source_is_a) = scene.parsed.tuple.key();
@@ -96,7 +100,10 @@ pub fn track(skb: Skb, scene: &mut Scene) {
         {
             scene.packets = due.packets;
         }
-        return;
+        return Ok(());
+    }
+    if outside && endpoint(&scene.parsed.tuple.src).is_some() {
+        return Err(DropReason::InvalidSourceIp);
     }
     if scene.src_identity == identity::UNKNOWN {
         scene.src_identity = identity_of(&scene.parsed.tuple.src);
@@ -108,6 +115,7 @@ pub fn track(skb: Skb, scene: &mut Scene) {
     if maps::pleo_ct.insert(key, entry, BPF_ANY).is_err() {
         emit::count(counter::CT_INSERT_FAILED, Direction::Unknown, scene.len);
     }
+    Ok(())
 }
 
 /// An ICMP error belongs to the connection of the packet it quotes; it makes no entry of its own.

@@ -119,9 +119,9 @@ impl Net {
         self.sh("node", &format!("ip -o link show {link} | cut -d: -f1")).trim().parse().expect("a number")
     }
 
-    /// Fills the maps for the node and attaches all classifiers.
-    pub fn attach(&self) -> Ebpf {
-        let mut ebpf = loaded::object(&self.config);
+    /// The object with the maps filled for this node; no program is loaded.
+    pub fn fill(&self, config: &Config) -> Ebpf {
+        let mut ebpf = loaded::object(config);
         for n in [1u8, 2] {
             for addr in [format!("10.1.0.1{n}"), format!("fd01::1{n}")] {
                 let value = EndpointValue {
@@ -153,6 +153,12 @@ impl Net {
             addr6: addr16("2001:db8::1"),
         };
         loaded::set(&mut ebpf, "pleo_node", 0, &node);
+        ebpf
+    }
+
+    /// Fills the maps and attaches all classifiers.
+    pub fn attach(&self) -> Ebpf {
+        let mut ebpf = self.fill(&self.config);
         self.inside("node", || {
             for (program, link, hook) in [
                 ("from_pod", "lxc1", TcAttachType::Ingress),
