@@ -132,6 +132,10 @@ impl Lab {
         let names: Vec<&str> = topology.outside.iter().map(|host| host.name.as_str()).collect();
         self.step(format!("outside: {}", names.join(", ")));
         let facts = self.facts(&access.client).await?;
+        if self.plan.agent.is_some() {
+            system::prepare(&access.client).await.context("installing what agents need")?;
+            self.step("definitions of our kinds and the agents' rights");
+        }
         self.start_nodes(&access, inside, &facts, &top).await?;
         if self.plan.dns {
             system::install(&access.client, &facts).await.context("installing the cluster's DNS")?;

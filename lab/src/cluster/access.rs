@@ -11,6 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use pleopod_lab_control::{Config as ControlConfig, Control};
 
+use super::system::AGENT_USER;
 use super::{API_PORT, Lab, loopback_listener, url, write_private};
 use crate::inside::Inside;
 use crate::streams::Streams;
@@ -63,7 +64,7 @@ async fn embedded(lab: &Lab, gate: &Inside) -> anyhow::Result<Access> {
     write_private(&lab.layout.kubeconfig(), &admin).context("writing the kubeconfig")?;
     let _ = lab.control.set(control.clone());
     let stop = lab.stop.clone();
-    let node_kubeconfig = control.kubeconfig(&url(address, API_PORT), "admin");
+    let node_kubeconfig = control.kubeconfig(&url(address, API_PORT), AGENT_USER);
     tokio::spawn(async move {
         stop.cancelled().await;
         control.shutdown();

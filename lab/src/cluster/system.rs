@@ -11,6 +11,28 @@ pub const DNS: &str = "coredns";
 /// Its pods.
 pub const DNS_REPLICAS: i32 = 2;
 
+/// What a real cluster is given before its agents: definitions of our kinds, and the agents' rights.
+const DEPLOYED: [&str; 3] = [
+    include_str!("../../../deploy/crds/pleopodendpoints.yaml"),
+    include_str!("../../../deploy/crds/pleopodidentities.yaml"),
+    include_str!("../../../deploy/rbac.yaml"),
+];
+/// The user that `deploy/rbac.yaml` gives rights to.
+pub const AGENT_USER: &str = "system:serviceaccount:kube-system:pleopod-agent";
+
+/// Prepares the cluster for agents, with the objects a real one gets.
+///
+/// # Errors
+/// What the API server says to an object, with the object's name.
+pub async fn prepare(client: &Client) -> anyhow::Result<()> {
+    for text in DEPLOYED {
+        for object in manifest::documents(text)? {
+            manifest::apply(client, &object, None).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Installs the cluster's DNS.
 ///
 /// # Errors
