@@ -287,6 +287,7 @@ impl Core {
         if now >= self.next_full {
             self.next_full = now + FULL_EVERY;
             if self.synced {
+                self.refresh_identities();
                 self.full_pass();
             }
         }
@@ -319,7 +320,10 @@ impl Core {
     pub fn published(&self) -> BTreeMap<ObjectName, Published> {
         let node_address = self.node_address();
         let mut published = BTreeMap::new();
-        for lease in self.ipam.leases() {
+        let mut leases: Vec<_> = self.ipam.leases().collect();
+        // A pod whose sandbox was made anew has two for a moment; the newer one is the pod.
+        leases.sort_by_key(|lease| lease.created_at);
+        for lease in leases {
             let labels = self.labels_of(lease.identity);
             let entry = Published {
                 id: lease.endpoint_id,

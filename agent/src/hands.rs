@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use pleopod_abi::config::config_flags;
-use pleopod_abi::ipcache::IpcacheLpmKey;
+use pleopod_abi::endpoint::EndpointKey;
+use pleopod_abi::ipcache::{IpcacheKey, IpcacheLpmKey};
 use pleopod_abi::node::NodeValue;
 use pleopod_abi::{Addr16, Config as BpfConfig, time};
 use pleopod_apply::attach::{Hook, Hooks};
@@ -201,6 +202,17 @@ impl Hands {
         }
         self.namespaces.insert(lease.endpoint_id, lease.netns.clone());
         Ok(local)
+    }
+
+    /// Why a pod's packets would find nobody: its row in `pleo_endpoints` or `pleo_ipcache` could not be written.
+    pub fn missing_row(&self, addresses: &[IpAddr]) -> Option<String> {
+        addresses.iter().find_map(|address| {
+            let addr = Addr16::from_ip(*address);
+            let endpoints = self.tables.endpoints.errors().get(&EndpointKey { addr });
+            let ipcache = self.tables.ipcache.errors().get(&IpcacheKey { addr });
+            let why = |map: &str, why: &String| format!("{map} {address}: {why}");
+            endpoints.map(|e| why("endpoints", e)).or_else(|| ipcache.map(|e| why("ipcache", e)))
+        })
     }
 
     /// Lets packets pass: everything that must hold before is in the kernel.

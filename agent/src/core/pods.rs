@@ -91,6 +91,11 @@ impl Core {
             Ok(local) => {
                 self.remember(&lease, local);
                 self.save();
+                if lease.identity == IdentityId::INIT
+                    && let Some(labels) = self.security_labels(&lease.pod)
+                {
+                    self.claim(labels);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -121,6 +126,10 @@ impl Core {
         let mut answers = Vec::new();
         for (attachment, reply) in std::mem::take(&mut self.todo.waiting) {
             let opened = self.open(&attachment);
+            if opened.is_err() {
+                // A pod that can't be reached is not left half made: the runtime tries ADD again, or gives up with DEL.
+                self.del(&Del { attachment }).ok();
+            }
             // Whoever asked may have gone; the pod stays until DEL or GC.
             answers.push(move || drop(reply.send(opened)));
         }
@@ -130,6 +139,9 @@ impl Core {
     fn open(&mut self, attachment: &Attachment) -> Result<Added, Error> {
         let lease = self.ipam.get(attachment).ok_or_else(|| Error::Unknown(attachment.clone()))?.clone();
         let local = self.local(lease.endpoint_id).ok_or_else(|| Error::Unknown(attachment.clone()))?.clone();
+        if let Some(why) = self.hands.missing_row(&lease.addresses) {
+            return Err(Error::Kernel(format!("pod {}: {why}", lease.pod)));
+        }
         self.hands.open_pod(&local).map_err(|e| Error::Kernel(format!("{e:#}")))?;
         tracing::info!(pod = %lease.pod, endpoint = lease.endpoint_id, addresses = ?lease.addresses, identity = %lease.identity, "pod connected");
         let router = |of: &IpAddr| self.facts.router.iter().find(|r| r.is_ipv4() == of.is_ipv4()).copied();

@@ -49,7 +49,8 @@ fn in_own_netns(f: impl FnOnce() + Send + 'static) {
 }
 
 fn load(pins: &Path, ct: u32) -> Loaded {
-    let options = LoadOptions { pins: pins.into(), config: Config::STANDARD, max_entries: vec![("pleo_ct", ct)] };
+    let options =
+        LoadOptions { pins: pins.into(), config: Config::STANDARD, max_entries: vec![("pleo_ct", ct)] };
     Loaded::load(&options).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -152,7 +153,8 @@ fn links_of_interfaces_that_are_gone_are_swept() {
     let bpffs = Bpffs::new("sweep");
     let loaded = load(&bpffs.pins(), 4096);
     let pins = bpffs.pins();
-    let program = loaded.program("from_pod").expect("program").as_fd().try_clone_to_owned().expect("a descriptor");
+    let program =
+        loaded.program("from_pod").expect("program").as_fd().try_clone_to_owned().expect("a descriptor");
     in_own_netns(move || {
         let links = Links::open(&pins).expect("links");
         links.attach_tcx(program.as_fd(), "from_pod", "lo", 1, Direction::Ingress).expect("attach");
