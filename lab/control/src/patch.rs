@@ -13,6 +13,9 @@ mod strategic;
 
 pub use apply::apply;
 
+#[cfg(test)]
+mod tests;
+
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

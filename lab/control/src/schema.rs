@@ -14,6 +14,9 @@ use serde_json::Value;
 mod prune;
 pub use prune::{Findings, prune};
 
+#[cfg(test)]
+mod tests;
+
 /// The shape of a value.
 #[derive(Debug, Clone)]
 pub enum Shape {

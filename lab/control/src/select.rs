@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 use crate::error::{ApiError, Result};
 use crate::meta;
 
+#[cfg(test)]
+mod tests;
+
 /// One demand on the labels of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Demand {

@@ -13,6 +13,9 @@ use tokio::sync::watch;
 
 use crate::meta;
 
+#[cfg(test)]
+mod tests;
+
 /// Name of a collection: the plural, with `.group` behind it outside the core group.
 pub type Shelf = Arc<str>;
 

@@ -17,6 +17,9 @@ mod work;
 pub use age::age;
 pub use work::selector;
 
+#[cfg(test)]
+mod tests;
+
 /// A column: its heading, its JSON type, and whether only `-o wide` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {

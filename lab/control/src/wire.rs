@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::schema::{self, Schema, Shape};
 
+#[cfg(test)]
+mod tests;
+
 /// What stands before the message.
 pub const MAGIC: &[u8] = b"k8s\0";
 
