@@ -137,11 +137,14 @@ impl Lab {
             self.step("definitions of our kinds and the agents' rights");
         }
         self.start_nodes(&access, inside, &facts, &top).await?;
+        self.wait_nodes(&access.client).await?;
         if self.plan.dns {
+            // Only now, so that its pods are spread over the nodes.
             system::install(&access.client, &facts).await.context("installing the cluster's DNS")?;
             self.step(format!("cluster DNS at {}", facts.dns));
+            self.wait_dns(&access.client).await?;
         }
-        self.wait_ready(&access.client).await
+        Ok(())
     }
 
     async fn make_wire(&self) -> anyhow::Result<()> {
@@ -325,57 +328,55 @@ impl Lab {
         Ok(())
     }
 
-    async fn wait_ready(&self, client: &Client) -> anyhow::Result<()> {
-        let end = Instant::now() + READY_WITHIN;
+    async fn wait_nodes(&self, client: &Client) -> anyhow::Result<()> {
         let nodes = Api::<NodeObject>::all(client.clone());
-        let deployments = Api::<Deployment>::namespaced(client.clone(), "kube-system");
-        let (mut nodes_said, wanted) = (false, self.plan.topology.nodes.len());
+        let wanted: Vec<String> = self.plan.topology.nodes.iter().map(|node| node.name.clone()).collect();
+        let end = Instant::now() + READY_WITHIN;
         loop {
-            let listed = nodes.list(&kube::api::ListParams::default()).await.context("list of nodes")?;
-            let ours = self.plan.topology.nodes.iter().map(|node| node.name.as_str());
-            let unready: Vec<String> = ours
-                .filter(|name| {
-                    !listed
-                        .items
-                        .iter()
-                        .any(|node| node.metadata.name.as_deref() == Some(name) && is_ready(node))
-                })
-                .map(str::to_owned)
-                .collect();
-            if unready.is_empty() && !nodes_said {
-                self.step(format!("{wanted} of {wanted} nodes Ready"));
-                nodes_said = true;
+            let listed = nodes.list(&kube::api::ListParams::default()).await.context("list of nodes")?.items;
+            match waiting_for_nodes(&wanted, &listed) {
+                None => break,
+                Some(waiting) => patience(end, &waiting).await?,
             }
-            let mut waiting = String::new();
-            if !unready.is_empty() {
-                let why = listed
-                    .items
-                    .iter()
-                    .find(|node| node.metadata.name == unready.first().cloned())
-                    .and_then(why_not);
-                waiting = format!("nodes not Ready: {}: {}", unready.join(", "), why.unwrap_or_default());
-            } else if self.plan.dns {
-                let dns = deployments.get_opt(system::DNS).await.context("the DNS Deployment")?;
-                let available = dns.and_then(|dns| dns.status).and_then(|status| status.available_replicas);
-                if available.unwrap_or(0) < system::DNS_REPLICAS {
-                    waiting = format!(
-                        "cluster DNS: {} of {} pods available; see `pleopod lab get pods -n kube-system`",
-                        available.unwrap_or(0),
-                        system::DNS_REPLICAS
-                    );
-                } else {
-                    self.step("cluster DNS available");
-                }
-            }
-            if waiting.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() >= end {
-                bail!("not ready after {} s: {waiting}", READY_WITHIN.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        self.step(format!("{0} of {0} nodes Ready", wanted.len()));
+        Ok(())
     }
+
+    async fn wait_dns(&self, client: &Client) -> anyhow::Result<()> {
+        let deployments = Api::<Deployment>::namespaced(client.clone(), "kube-system");
+        let (end, wanted) = (Instant::now() + READY_WITHIN, system::DNS_REPLICAS);
+        loop {
+            let dns = deployments.get_opt(system::DNS).await.context("the DNS Deployment")?;
+            let available = dns.and_then(|dns| dns.status?.available_replicas).unwrap_or(0);
+            if available >= wanted {
+                break;
+            }
+            let see = "see `pleopod lab get pods -n kube-system`";
+            patience(end, &format!("cluster DNS: {available} of {wanted} pods available; {see}")).await?;
+        }
+        self.step("cluster DNS available");
+        Ok(())
+    }
+}
+
+/// Which of the wanted nodes are not Ready, and why the first is not.
+fn waiting_for_nodes(wanted: &[String], listed: &[NodeObject]) -> Option<String> {
+    let object = |name: &String| listed.iter().find(|node| node.metadata.name.as_ref() == Some(name));
+    let unready: Vec<&str> =
+        wanted.iter().filter(|name| !object(name).is_some_and(is_ready)).map(String::as_str).collect();
+    let first = unready.first()?;
+    let why = object(&(*first).to_owned()).and_then(why_not).unwrap_or_default();
+    Some(format!("nodes not Ready: {}: {why}", unready.join(", ")))
+}
+
+/// Waits a moment before asking again; fails once `end` has passed.
+async fn patience(end: Instant, waiting: &str) -> anyhow::Result<()> {
+    if Instant::now() >= end {
+        bail!("not ready after {} s: {waiting}", READY_WITHIN.as_secs());
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Ok(())
 }
 
 /// Collects what an earlier life left in the plugin, then follows the node's pods.

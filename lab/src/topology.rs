@@ -97,8 +97,9 @@ pub struct Outside {
     /// Names this host's DNS server answers, with their addresses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, Vec<IpAddr>>,
-    /// Whether this host knows a route to every node's pod CIDR. Without it only masqueraded traffic is answered.
-    #[serde(default = "yes")]
+    /// Whether this host knows a route to every node's pod CIDR. Without one it answers nothing but what comes with a
+    /// node's address, as most of the world does.
+    #[serde(default)]
     pub pod_routes: bool,
 }
 
@@ -410,10 +411,6 @@ fn default_cluster_domain() -> String {
     "cluster.local".to_owned()
 }
 
-fn yes() -> bool {
-    true
-}
-
 /// The router of the built-in topology, with a web server of the documentation range (RFC 5737) behind it.
 fn default_outside() -> Vec<Outside> {
     let world = IpAddr::from([203, 0, 113, 10]);
@@ -423,6 +420,6 @@ fn default_outside() -> Vec<Outside> {
         gateway: true,
         addresses: vec![world],
         names: BTreeMap::from([("outside.example".to_owned(), vec![world])]),
-        pod_routes: true,
+        pod_routes: false,
     }]
 }

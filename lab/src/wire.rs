@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn nodes_lead_out_and_the_outside_leads_back() {
-        let topology = Topology::built_in(2).expect("topology");
+        let mut topology = Topology::built_in(2).expect("topology");
+        topology.outside[0].pod_routes = true;
         let shown: Vec<String> = hosts(&topology)
             .iter()
             .map(|host| format!("{} {} {} {:?}", host.name, host.port, host.address, host.routes))

@@ -99,6 +99,10 @@ fn deployment(meta: &Value) -> Value {
                 "spec": {
                     "serviceAccountName": DNS,
                     "dnsPolicy": "Default",
+                    "topologySpreadConstraints": [{
+                        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+                        "labelSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+                    }],
                     "tolerations": [
                         {"key": "CriticalAddonsOnly", "operator": "Exists"},
                         {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"},
