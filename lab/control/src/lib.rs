@@ -14,6 +14,7 @@ mod core;
 mod crd;
 mod discovery;
 mod error;
+mod expiry;
 mod form;
 mod meta;
 mod openapi;
@@ -104,6 +105,7 @@ impl Control {
     pub fn new(config: Config) -> Result<Self, PkiError> {
         let core = Core::new(config)?;
         controllers::bootstrap(&core);
+        expiry::start(&core);
         if core.config.controllers {
             controllers::start(&core);
         }

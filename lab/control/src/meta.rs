@@ -2,24 +2,38 @@
 
 use serde_json::{Map, Value};
 
+/// The value at a JSON pointer. Unlike `Value::pointer` this makes no strings on its way; keys with `~` in them are
+/// not understood.
+pub fn at<'a>(v: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let mut at = v;
+    for step in pointer.split('/').skip(1) {
+        at = match at {
+            Value::Object(m) => m.get(step)?,
+            Value::Array(a) => a.get(step.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(at)
+}
+
 /// The string at a JSON pointer, or the empty string.
 pub fn text<'a>(v: &'a Value, pointer: &str) -> &'a str {
-    v.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+    at(v, pointer).and_then(Value::as_str).unwrap_or("")
 }
 
 /// The integer at a JSON pointer.
 pub fn int(v: &Value, pointer: &str) -> Option<i64> {
-    v.pointer(pointer).and_then(Value::as_i64)
+    at(v, pointer).and_then(Value::as_i64)
 }
 
 /// The flag at a JSON pointer; absent is false.
 pub fn flag(v: &Value, pointer: &str) -> bool {
-    v.pointer(pointer).and_then(Value::as_bool).unwrap_or(false)
+    at(v, pointer).and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The list at a JSON pointer; absent is empty.
 pub fn list<'a>(v: &'a Value, pointer: &str) -> &'a [Value] {
-    v.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(v, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// `metadata.name`.
@@ -49,17 +63,17 @@ pub fn set_rv(v: &mut Value, rv: u64) {
 
 /// `metadata.labels`, if there are any.
 pub fn labels(v: &Value) -> Option<&Map<String, Value>> {
-    v.pointer("/metadata/labels").and_then(Value::as_object)
+    at(v, "/metadata/labels").and_then(Value::as_object)
 }
 
 /// An annotation, or the empty string.
 pub fn annotation<'a>(v: &'a Value, key: &str) -> &'a str {
-    v.pointer("/metadata/annotations").and_then(|a| a.get(key)).and_then(Value::as_str).unwrap_or("")
+    at(v, "/metadata/annotations").and_then(|a| a.get(key)).and_then(Value::as_str).unwrap_or("")
 }
 
 /// Whether the object is on its way out.
 pub fn is_deleting(v: &Value) -> bool {
-    v.pointer("/metadata/deletionTimestamp").is_some_and(|t| !t.is_null())
+    at(v, "/metadata/deletionTimestamp").is_some_and(|t| !t.is_null())
 }
 
 /// `metadata.finalizers`.

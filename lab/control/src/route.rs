@@ -292,7 +292,7 @@ fn authorize(c: &Call) -> Result<()> {
         group: c.resource.group.clone(),
         resource: resource.clone(),
         namespace: c.namespace.clone().unwrap_or_default(),
-        name: c.name.clone().unwrap_or_default(),
+        name: c.name.clone().or_else(|| named_by_selector(c)).unwrap_or_default(),
         path: None,
     };
     if allowed(&c.core, &c.user, &deed) {
@@ -308,6 +308,12 @@ fn authorize(c: &Call) -> Result<()> {
         c.user.name, deed.verb, c.resource.group
     );
     Err(ApiError::forbidden(&c.resource.group, &c.resource.plural, &deed.name, &why))
+}
+
+/// A list or watch of exactly one object is a request for that object: rules that name it hold.
+fn named_by_selector(c: &Call) -> Option<String> {
+    let only = c.query.get("fieldSelector")?.split(',').find_map(|d| d.strip_prefix("metadata.name="))?;
+    Some(only.trim_start_matches('=').to_owned())
 }
 
 async fn dispatch(c: Call, req: Request<Body>) -> Result<Response<Body>> {

@@ -6,21 +6,22 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::change::{Change, Decision, owned_by, same, shelf};
-use super::fit::domain;
+use super::change::{Change, Decision, shelf};
 use super::pods;
 use crate::meta;
 use crate::select::Labels;
 
 mod legacy;
+mod member;
 mod mirror;
+mod slices;
+
+use member::Member;
 
 pub use mirror::decide as mirror;
 
-/// Most endpoints in one slice.
-const MOST: usize = 100;
 const SERVICE: &str = "kubernetes.io/service-name";
 const MANAGER: &str = "endpointslice.kubernetes.io/managed-by";
 const ME: &str = "endpointslice-controller.k8s.io";
@@ -34,9 +35,6 @@ pub enum Family {
     /// 128 bit.
     V6,
 }
-
-/// The endpoints of one slice: same family, same ports.
-type Group = (Family, String);
 
 /// What to write for a Service, given the pods of its namespace, all nodes, and the slices and Endpoints it has now.
 pub fn decide(
@@ -65,23 +63,34 @@ pub fn decide(
         all.iter().copied().filter(|p| !pods::is_over(p) && selector.matches(meta::labels(p))).collect();
     chosen.sort_by_key(|p| meta::name(p));
     let families = families(svc, &chosen);
-    let mut wanted: BTreeMap<Group, Vec<Value>> = BTreeMap::new();
-    let mut ports: BTreeMap<String, Value> = BTreeMap::new();
+    let mut sets: Vec<Value> = Vec::new();
+    let mut wanted: BTreeMap<(Family, usize), Vec<Member<'_>>> = BTreeMap::new();
+    let mut ports = Ports::new(svc);
     for pod in &chosen {
         for family in &families {
             let Some(ip) = address(pod, *family) else { continue };
-            let (key, list) = ports_of(svc, pod);
-            ports.insert(key.clone(), list);
-            wanted.entry((*family, key)).or_default().push(endpoint(svc, pod, ip, nodes));
+            let set = ports.of(pod, &mut sets);
+            wanted.entry((*family, set)).or_default().push(Member::new(svc, pod, ip, nodes));
         }
     }
     for family in &families {
-        reconcile(svc, *family, &wanted, &ports, &own, &mut d);
+        let groups: Vec<(&Value, &[Member<'_>])> = wanted
+            .iter()
+            .filter(|((f, _), _)| f == family)
+            .map(|((_, i), m)| (&sets[*i], m.as_slice()))
+            .collect();
+        slices::reconcile(svc, *family, &groups, &own, &mut d);
     }
     for s in own.iter().filter(|s| family_of(s).is_none_or(|f| !families.contains(&f))) {
         d.push(Change::delete(shelf::SLICES, s));
     }
-    legacy::decide(svc, &chosen, families.first().copied(), endpoints, &mut d);
+    let first = families.first().copied();
+    let groups: Vec<(&Value, &[Member<'_>])> = wanted
+        .iter()
+        .filter(|((f, _), _)| Some(*f) == first)
+        .map(|((_, i), m)| (&sets[*i], m.as_slice()))
+        .collect();
+    legacy::decide(svc, &groups, endpoints, &mut d);
     d
 }
 
@@ -143,12 +152,36 @@ fn address(pod: &Value, family: Family) -> Option<&str> {
     })
 }
 
-/// The ports of a Service as they are on one pod; a port whose name the pod does not know is left out. The text
-/// tells sets of ports apart.
-fn ports_of(svc: &Value, pod: &Value) -> (String, Value) {
-    let list: Vec<Value> = meta::list(svc, "/spec/ports").iter().filter_map(|p| port_of(p, pod)).collect();
-    let list = Value::Array(list);
-    (list.to_string(), list)
+/// The ports of a Service as they are on its pods. Only a port that is named differs from pod to pod.
+struct Ports<'a> {
+    svc: &'a Value,
+    named: bool,
+    fixed: Option<usize>,
+}
+
+impl<'a> Ports<'a> {
+    fn new(svc: &'a Value) -> Self {
+        let named =
+            meta::list(svc, "/spec/ports").iter().any(|p| p.get("targetPort").is_some_and(Value::is_string));
+        Self { svc, named, fixed: None }
+    }
+
+    /// Index of the pod's set of ports in `sets`, where it is put if it is new. A port whose name the pod does not
+    /// know is left out.
+    fn of(&mut self, pod: &Value, sets: &mut Vec<Value>) -> usize {
+        if let Some(i) = self.fixed {
+            return i;
+        }
+        let list: Vec<Value> =
+            meta::list(self.svc, "/spec/ports").iter().filter_map(|p| port_of(p, pod)).collect();
+        let list = Value::Array(list);
+        let i = sets.iter().position(|s| *s == list).unwrap_or_else(|| {
+            sets.push(list);
+            sets.len() - 1
+        });
+        self.fixed = (!self.named).then_some(i);
+        i
+    }
 }
 
 fn port_of(p: &Value, pod: &Value) -> Option<Value> {
@@ -181,155 +214,6 @@ fn named_port(pod: &Value, name: &str, protocol: &str) -> Option<i64> {
             (meta::text(p, "/name") == name && proto == protocol).then(|| meta::int(p, "/containerPort"))?
         },
     )
-}
-
-fn endpoint(svc: &Value, pod: &Value, ip: &str, nodes: &BTreeMap<&str, &Value>) -> Value {
-    let (terminating, serving) = (meta::is_deleting(pod), pods::is_ready(pod));
-    let ready = meta::flag(svc, "/spec/publishNotReadyAddresses") || (serving && !terminating);
-    let mut e = json!({
-        "addresses": [ip],
-        "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
-        "targetRef": target(pod),
-    });
-    if let Some(h) = hostname(svc, pod) {
-        e["hostname"] = h.into();
-    }
-    let node = pods::node(pod);
-    if !node.is_empty() {
-        e["nodeName"] = node.into();
-        if let Some(zone) = nodes.get(node).and_then(|n| domain(n, "topology.kubernetes.io/zone")) {
-            e["zone"] = zone.into();
-            if ready
-                && matches!(meta::text(svc, "/spec/trafficDistribution"), "PreferClose" | "PreferSameZone")
-            {
-                e["hints"] = json!({"forZones": [{"name": zone}]});
-            }
-        }
-    }
-    e
-}
-
-fn target(pod: &Value) -> Value {
-    json!({"kind": "Pod", "namespace": meta::namespace(pod), "name": meta::name(pod), "uid": meta::uid(pod)})
-}
-
-fn hostname<'a>(svc: &Value, pod: &'a Value) -> Option<&'a str> {
-    let name = meta::text(pod, "/spec/hostname");
-    (!name.is_empty()
-        && meta::text(pod, "/spec/subdomain") == meta::name(svc)
-        && meta::namespace(pod) == meta::namespace(svc))
-    .then_some(name)
-}
-
-/// What tells an endpoint from others, whatever its state.
-fn identity(e: &Value) -> (String, String) {
-    (meta::text(e, "/targetRef/uid").to_owned(), meta::text(e, "/addresses/0").to_owned())
-}
-
-/// Makes the slices of one family hold what is wanted, moving as little as possible.
-fn reconcile(
-    svc: &Value,
-    family: Family,
-    wanted: &BTreeMap<Group, Vec<Value>>,
-    ports: &BTreeMap<String, Value>,
-    own: &[&Value],
-    d: &mut Decision,
-) {
-    let mut spare: Vec<&Value> = Vec::new();
-    let mut kept: BTreeMap<String, Vec<(&Value, Vec<Value>)>> = BTreeMap::new();
-    let groups: BTreeMap<&str, &Vec<Value>> =
-        wanted.iter().filter(|((f, _), _)| *f == family).map(|((_, p), v)| (p.as_str(), v)).collect();
-    for s in own.iter().filter(|s| family_of(s) == Some(family)) {
-        let key = s.get("ports").filter(|p| !p.is_null()).cloned().unwrap_or_else(|| json!([]));
-        match groups.keys().find(|k| ports.get(**k).is_some_and(|p| same(p, &key))) {
-            Some(k) => kept.entry((*k).to_owned()).or_default().push((s, Vec::new())),
-            None => spare.push(s),
-        }
-    }
-    let mut create: Vec<(Value, Vec<Value>)> = Vec::new();
-    for (key, list) in &groups {
-        let mut waiting: BTreeMap<(String, String), &Value> = list.iter().map(|e| (identity(e), e)).collect();
-        let slots = kept.entry((*key).to_owned()).or_default();
-        for (s, hold) in slots.iter_mut() {
-            for old in meta::list(s, "/endpoints") {
-                if let Some(e) = waiting.remove(&identity(old)) {
-                    hold.push(e.clone());
-                }
-            }
-        }
-        // What is new goes first where something changes anyway.
-        slots.sort_by_key(|(s, hold)| same(&s["endpoints"], &Value::Array(hold.clone())));
-        let mut rest: Vec<Value> =
-            list.iter().filter(|e| waiting.contains_key(&identity(e))).cloned().collect();
-        for (_, hold) in slots.iter_mut() {
-            let n = rest.len().min(MOST.saturating_sub(hold.len()));
-            hold.extend(rest.drain(..n));
-        }
-        while !rest.is_empty() {
-            let n = rest.len().min(MOST);
-            create.push((ports[*key].clone(), rest.drain(..n).collect()));
-        }
-        // An emptied slice is free for others.
-        let mut i = 0;
-        while i < slots.len() {
-            if slots[i].1.is_empty() {
-                spare.push(slots.remove(i).0);
-            } else {
-                i += 1;
-            }
-        }
-    }
-    for (key, slots) in &kept {
-        for (s, hold) in slots {
-            d.changes.extend(written(svc, family, Some(s), ports.get(key), hold));
-        }
-    }
-    let full = kept.values().any(|s| !s.is_empty());
-    let mut spare = spare.into_iter();
-    for (ports, hold) in &create {
-        d.changes.extend(written(svc, family, spare.next(), Some(ports), hold));
-    }
-    if !full && create.is_empty() {
-        // A Service without endpoints keeps one empty slice of each family.
-        d.changes.extend(written(svc, family, spare.next(), None, &[]));
-    }
-    d.changes.extend(spare.map(|s| Change::delete(shelf::SLICES, s)));
-}
-
-/// The wish that makes a slice hold this, if it does not already.
-fn written(
-    svc: &Value,
-    family: Family,
-    old: Option<&Value>,
-    ports: Option<&Value>,
-    hold: &[Value],
-) -> Option<Change> {
-    let mut labels: Map<String, Value> = meta::labels(svc).cloned().unwrap_or_default();
-    labels.insert(SERVICE.into(), meta::name(svc).into());
-    labels.insert(MANAGER.into(), ME.into());
-    if meta::text(svc, "/spec/clusterIP") == "None" {
-        labels.insert(HEADLESS.into(), "".into());
-    } else {
-        labels.shift_remove(HEADLESS);
-    }
-    let mut s = old.cloned().unwrap_or_else(|| {
-        json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {
-                "generateName": format!("{}-", meta::name(svc)), "namespace": meta::namespace(svc),
-                "ownerReferences": [owned_by(svc, "v1", "Service")],
-            },
-            "addressType": if family == Family::V4 { "IPv4" } else { "IPv6" },
-        })
-    });
-    meta::map(&mut s, "metadata").insert("labels".into(), labels.into());
-    s["endpoints"] = hold.to_vec().into();
-    s["ports"] = ports.cloned().unwrap_or(Value::Null);
-    match old {
-        Some(o) if same(o, &s) => None,
-        Some(_) => Some(Change::Update { shelf: shelf::SLICES, object: s }),
-        None => Some(Change::Create { shelf: shelf::SLICES, object: s }),
-    }
 }
 
 #[cfg(test)]

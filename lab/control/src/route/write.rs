@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json as j};
 
 use super::{Call, json, parse, read};
-use crate::error::{ApiError, Result};
+use crate::error::{ApiError, FieldError, Result};
 use crate::meta::{self, text};
 use crate::ops::{self, DeleteOptions, Deleted, Strictness, Write, Written};
 use crate::{auth, patch};
@@ -79,7 +79,13 @@ pub fn update(c: &Call, body: Bytes) -> Result<Response<Body>> {
     let p = c.place();
     let mut warnings = Vec::new();
     let v = ops::decode(&p, parse(&body)?, w.strictness, &mut warnings)?;
+    let blind = meta::rv(&v).is_empty() && (c.resource.custom || c.resource.plural == "leases");
     let mut done = c.core.mutate(&p, &w, |old, _| match old {
+        Some(_) if blind => {
+            let e =
+                FieldError::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+            Err(ApiError::invalid(&c.resource.group, &c.resource.plural, p.name, &[e]))
+        }
         Some(_) => Ok(v),
         None => Err(p.not_found()),
     })?;

@@ -143,4 +143,9 @@ async fn definitions_that_kube_derive_writes() {
         .await
         .expect("status");
     assert_eq!(again.resource_version(), api.get("s").await.expect("get").resource_version());
+    let mut blind = api.get("s").await.expect("get");
+    blind.metadata.resource_version = None;
+    assert!(
+        matches!(api.replace("s", &PostParams::default(), &blind).await, Err(kube::Error::Api(e)) if e.code == 422)
+    );
 }

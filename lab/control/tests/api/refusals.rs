@@ -130,3 +130,23 @@ async fn a_server_that_is_away() {
     c.control.set_away(false);
     c.kubectl("get pods").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_the_same_in_both_groups() {
+    let c = Cluster::start();
+    let client = c.client().await;
+    let new: Api<k8s_openapi::api::events::v1::Event> = Api::default_namespaced(client.clone());
+    let e = serde_json::from_value(json!({
+        "metadata": {"name": "e1", "namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000001Z",
+        "reportingController": "t", "reportingInstance": "i", "action": "Act", "reason": "Because", "type": "Normal",
+        "note": "hello", "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
+    }))
+    .expect("an event");
+    new.create(&PostParams::default(), &e).await.expect("create");
+    let old: Api<k8s_openapi::api::core::v1::Event> = Api::default_namespaced(client);
+    let found = old.list(&ListParams::default().fields("involvedObject.name=p")).await.expect("list").items;
+    assert_eq!(found[0].message.as_deref(), Some("hello"));
+    let found = new.list(&ListParams::default().fields("regarding.name=p")).await.expect("list").items;
+    assert_eq!(found[0].note.as_deref(), Some("hello"));
+    assert!(c.kubectl("get events").await.contains("pod/p"));
+}

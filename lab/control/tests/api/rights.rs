@@ -23,6 +23,14 @@ async fn roles_are_what_counts() {
     assert_eq!(c.run(who, &["get", "cm", "kube-root-ca.crt"], "").await.code, 0);
     assert_ne!(c.run(who, &["get", "cm", "other"], "").await.code, 0);
     assert_ne!(c.run(who, &["get", "cm", "kube-root-ca.crt", "-n", "kube-system"], "").await.code, 0);
+    let one = c.run(who, &["get", "cm", "--field-selector=metadata.name=kube-root-ca.crt"], "").await;
+    assert_ne!(one.code, 0, "the role only lets it get");
+    c.kubectl("create role two --verb=list,watch --resource=configmaps --resource-name=kube-root-ca.crt")
+        .await;
+    c.kubectl("create rolebinding t --role=two --serviceaccount=default:agent").await;
+    let one = c.run(who, &["get", "cm", "--field-selector=metadata.name=kube-root-ca.crt"], "").await;
+    assert_eq!(one.code, 0, "{}", one.err);
+    assert_ne!(c.run(who, &["get", "cm"], "").await.code, 0);
     let yes = c.run(who, &["auth", "can-i", "list", "pods"], "").await;
     assert_eq!(yes.out, "yes\n", "{}", yes.err);
     assert_eq!(c.run(who, &["auth", "can-i", "create", "pods"], "").await.out, "no\n");
