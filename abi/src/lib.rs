@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod nat;
 pub mod node;
 pub mod reason;
+pub mod route;
 pub mod time;
 
 pub use addr::{Addr16, Be16};

@@ -1,6 +1,6 @@
 //! The table of maps, so that a pinned map is checked before it is used again: a map of another size would be memory unsafety.
 
-use crate::{ct, endpoint, frag, ipcache, lb, metrics, nat, node};
+use crate::{ct, endpoint, frag, ipcache, lb, metrics, nat, node, route};
 
 /// Kind of a map, with the kernel's `enum bpf_map_type` numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,6 +190,17 @@ spec!(NODE, "pleo_node", Array, u32, node::NodeValue, 1, 0, "Facts about the nod
 pub const SCRATCH_LEN: usize = 256;
 spec!(SCRATCH, "pleo_scratch", PerCpuArray, u32, [u64; SCRATCH_LEN / 8], 1, 0, "Work space of the programs");
 
+spec!(
+    ROUTES,
+    "pleo_routes",
+    PerCpuArray,
+    u32,
+    route::RouteValue,
+    route::ROUTES_LEN,
+    0,
+    "Recent answers of the routing table"
+);
+
 /// Events of the programs.
 pub const EVENTS: MapSpec = MapSpec {
     name: "pleo_events",
@@ -203,7 +214,8 @@ pub const EVENTS: MapSpec = MapSpec {
 
 /// Every map of the object.
 pub const ALL: &[MapSpec] = &[
-    ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_SLOT, LB_REV, CT, NAT, FRAG, METRICS, NODE, SCRATCH, EVENTS,
+    ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_SLOT, LB_REV, CT, NAT, FRAG, METRICS, NODE, SCRATCH,
+    ROUTES, EVENTS,
 ];
 
 /// Kind of a program: where it is loaded for.

@@ -1,7 +1,8 @@
 //! Holds every offset and size to a golden file. A change here means a new `LAYOUT` number.
 
 use pleopod_abi::{
-    config::*, ct::*, endpoint::*, event::*, frag::*, ipcache::*, lb::*, metrics::*, nat::*, node::*, *,
+    config::*, ct::*, endpoint::*, event::*, frag::*, ipcache::*, lb::*, metrics::*, nat::*, node::*,
+    route::*, *,
 };
 use std::{
     fmt::Write as _,
@@ -42,6 +43,7 @@ fn records_keep_their_layout() {
         NatKey { src dst sport dport proto dir _pad }
         NatValue { addr port _pad expires }
         NodeValue { uplink_ifindex uplink_mtu addr4 addr6 }
+        RouteValue { src dst sport dport proto tos family _pad next_hop tick ifindex }
         MetricValue { packets bytes }
         EventHeader { kind version len cpu time_ns }
         FlowEvent { header point verdict reason ct direction proto tcp_flags icmp_type icmp_code _pad flags src_identity

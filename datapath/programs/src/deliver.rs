@@ -2,7 +2,8 @@
 
 use crate::{
     emit::NEXT,
-    scene::{Scene, node},
+    maps,
+    scene::{Scene, coarse_now, node},
     skb::Skb,
 };
 use aya_ebpf::{
@@ -14,10 +15,14 @@ use aya_ebpf::{
 };
 use core::mem::MaybeUninit;
 use pleopod_abi::{
-    AF_INET, AF_INET6, DropReason, ForwardReason, endpoint::EndpointValue, metrics::Direction,
+    AF_INET, AF_INET6, DropReason, ForwardReason,
+    endpoint::EndpointValue,
+    metrics::Direction,
     reason::ObservationPoint,
+    route::{ROUTE_LIFE, ROUTES_LEN, RouteValue},
+    time::{ticks, ticks_since},
 };
-use pleopod_datapath_logic::parse::shape;
+use pleopod_datapath_logic::parse::{Parsed, shape};
 
 /// Into a pod of this node. From ingress hooks only: the packet appears at the pod's own interface without passing the queue of
 /// the host side.
@@ -48,10 +53,71 @@ pub struct NextHop {
     neighbour: RedirNeigh,
 }
 
-/// Asks the routing table. `None`: only the stack can help (no route, another interface than the uplink, too big).
+/// Where the packet goes next. `None`: only the stack can help (no route, another interface than the uplink, too big).
+///
+/// An answer of the routing table counts for the flow for some ticks: asking it costs half as much as all the rest.
 #[inline(always)]
 pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
-    let uplink = node()?.uplink_ifindex;
+    let node = node()?;
+    let tick = ticks(coarse_now());
+    let place = maps::pleo_routes.get_ptr_mut(place(&scene.parsed))?;
+    // SAFETY: this CPU's own entry, used by one program at a time.
+    let place = unsafe { &mut *place };
+    let known = ticks_since(tick, place.tick) < ROUTE_LIFE && is_of(place, &scene.parsed);
+    if known && place.ifindex == node.uplink_ifindex && skb.fits(node.uplink_mtu) {
+        let mut neighbour = no_neighbour();
+        neighbour.nh_family = u32::from(place.family);
+        neighbour.__bindgen_anon_1.ipv6_nh = place.next_hop;
+        return Some(NextHop { ifindex: place.ifindex, neighbour });
+    }
+    let hop = ask(skb, scene, node.uplink_ifindex)?;
+    let tuple = &scene.parsed.tuple;
+    *place = RouteValue {
+        src: tuple.src,
+        dst: tuple.dst,
+        sport: tuple.sport,
+        dport: tuple.dport,
+        proto: tuple.proto,
+        tos: scene.parsed.tos,
+        family: hop.neighbour.nh_family as u8,
+        _pad: 0,
+        // SAFETY: the union was zeroed, then written in part: all of its words are set.
+        next_hop: unsafe { hop.neighbour.__bindgen_anon_1.ipv6_nh },
+        tick,
+        ifindex: hop.ifindex,
+    };
+    Some(hop)
+}
+
+/// The entry of a flow.
+#[inline(always)]
+fn place(parsed: &Parsed) -> u32 {
+    let (src, dst) = (parsed.tuple.src.words(), parsed.tuple.dst.words());
+    let ports = u32::from(parsed.tuple.sport.raw()) << 16 | u32::from(parsed.tuple.dport.raw());
+    let mixed = (src[3] ^ dst[3].rotate_left(7) ^ ports.rotate_left(13)).wrapping_mul(0x9e37_79b1);
+    (mixed >> 24) & (ROUTES_LEN - 1)
+}
+
+#[inline(always)]
+fn is_of(place: &RouteValue, parsed: &Parsed) -> bool {
+    let tuple = &parsed.tuple;
+    place.dst == tuple.dst
+        && place.src == tuple.src
+        && place.sport == tuple.sport
+        && place.dport == tuple.dport
+        && place.proto == tuple.proto
+        && place.tos == parsed.tos
+}
+
+#[inline(always)]
+fn no_neighbour() -> RedirNeigh {
+    // SAFETY: all zero is a valid value of this C struct.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
+/// Asks the routing table.
+#[inline(always)]
+fn ask(skb: Skb, scene: &Scene, uplink: u32) -> Option<NextHop> {
     let tuple = &scene.parsed.tuple;
     // SAFETY: all zero is a valid value of this C struct.
     let mut params: FibLookup = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -83,8 +149,7 @@ pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
     if ret != i64::from(BPF_FIB_LKUP_RET_SUCCESS) || params.ifindex != uplink {
         return None;
     }
-    // SAFETY: all zero is a valid value of this C struct.
-    let mut neighbour: RedirNeigh = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mut neighbour = no_neighbour();
     neighbour.nh_family = u32::from(params.family);
     // SAFETY: both sides of the union are plain words; the kernel has put the next hop there, of the family it names.
     unsafe {

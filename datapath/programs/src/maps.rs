@@ -17,6 +17,7 @@ use pleopod_abi::{
     metrics::{METRICS_LEN, MetricValue},
     nat::{NatKey, NatValue},
     node::NodeValue,
+    route::{ROUTES_LEN, RouteValue},
 };
 
 const LAZY: usize = NO_PREALLOC as usize;
@@ -49,3 +50,5 @@ pub static pleo_node: Array<NodeValue, 1> = Array::new();
 pub static pleo_events: RingBuf<(), { size::EVENTS }> = RingBuf::new();
 #[btf_map]
 pub static pleo_scratch: PerCpuArray<[u64; SCRATCH_LEN / 8], 1> = PerCpuArray::new();
+#[btf_map]
+pub static pleo_routes: PerCpuArray<RouteValue, { ROUTES_LEN as usize }> = PerCpuArray::new();

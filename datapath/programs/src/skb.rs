@@ -42,6 +42,14 @@ impl Skb {
         unsafe { (*self.raw).ifindex }
     }
 
+    /// Whether the packet, or each of the segments it stands for, fits a link of that MTU.
+    #[inline(always)]
+    pub fn fits(&self, mtu: u32) -> bool {
+        // SAFETY: the context of the program.
+        let (len, gso) = unsafe { ((*self.raw).len, (*self.raw).gso_size) };
+        gso != 0 || len <= mtu + ETHERNET_LEN
+    }
+
     #[inline(always)]
     pub fn ethernet(&self) -> Option<Ethernet> {
         self.load(0)
