@@ -19,8 +19,6 @@ mod endpoints;
 mod feed;
 mod fit;
 mod glue;
-#[cfg(test)]
-mod lat_tmp;
 mod namespaces;
 mod nodes;
 mod pods;
