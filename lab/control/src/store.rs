@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, OnceLock, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -21,6 +22,9 @@ pub type Shelf = Arc<str>;
 
 /// Namespace (empty for cluster-scoped objects) and name.
 pub type Key = (String, String);
+
+/// How long a change is remembered at most: heartbeats must not pile up.
+const KEPT: Duration = Duration::from_secs(600);
 
 /// One version of one object.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub struct Event {
     pub object: Arc<Stored>,
     /// The object before the change.
     pub previous: Option<Arc<Stored>>,
+    at: Instant,
 }
 
 /// What a reader finds after its position.
@@ -115,9 +120,10 @@ impl Collection {
     }
 
     fn record(&mut self, event: Event, window: usize) {
-        let rv = event.rv;
+        let (rv, now) = (event.rv, event.at);
         self.log.push_back(Arc::new(event));
-        while self.log.len() > window {
+        let old = |e: &Arc<Event>| now.duration_since(e.at) > KEPT;
+        while self.log.len() > window || self.log.front().is_some_and(old) {
             if let Some(old) = self.log.pop_front() {
                 self.forgotten = old.rv;
             }
@@ -151,7 +157,7 @@ impl Tx<'_> {
         let c = self.inner.shelves.entry(shelf.clone()).or_insert_with(|| Collection::new(compacted));
         let previous = c.objects.insert(key, stored.clone());
         let change = if previous.is_some() { Change::Modified } else { Change::Added };
-        c.record(Event { rv, change, object: stored.clone(), previous }, window);
+        c.record(Event { rv, change, object: stored.clone(), previous, at: Instant::now() }, window);
         stored
     }
 
@@ -167,7 +173,13 @@ impl Tx<'_> {
         meta::set_rv(&mut value, rv);
         let last = Stored::new(rv, value);
         c.record(
-            Event { rv, change: Change::Deleted, object: last.clone(), previous: Some(previous) },
+            Event {
+                rv,
+                change: Change::Deleted,
+                object: last.clone(),
+                previous: Some(previous),
+                at: Instant::now(),
+            },
             window,
         );
         Some(last)
