@@ -19,6 +19,7 @@ mod endpoints;
 mod feed;
 mod fit;
 mod glue;
+mod job;
 mod namespaces;
 mod nodes;
 mod pods;

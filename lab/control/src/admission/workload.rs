@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::pod;
 use crate::error::FieldError;
-use crate::meta::{default, dig, int, labels, map, text};
+use crate::meta::{self, default, dig, int, labels, map, text};
 use crate::select::Labels;
 
 /// Fills in a workload and its pod template.
@@ -58,6 +58,21 @@ pub fn job(v: &mut Value) {
     default(spec, "completions", 1);
     default(spec, "parallelism", 1);
     default(spec, "backoffLimit", 6);
+    if v.pointer("/spec/selector").is_some_and(|s| !s.is_null()) || meta::uid(v).is_empty() {
+        return;
+    }
+    let (uid, name) = (meta::uid(v).to_owned(), meta::name(v).to_owned());
+    dig(v, &["spec", "selector", "matchLabels"])
+        .insert("batch.kubernetes.io/controller-uid".into(), uid.clone().into());
+    let labels = dig(v, &["spec", "template", "metadata", "labels"]);
+    for (key, value) in [
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+        ("controller-uid", &uid),
+        ("job-name", &name),
+    ] {
+        labels.insert(key.into(), value.clone().into());
+    }
 }
 
 /// The rules of a workload.

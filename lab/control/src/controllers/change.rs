@@ -33,6 +33,8 @@ pub mod shelf {
     pub const DAEMON_SETS: &str = "daemonsets.apps";
     /// apps
     pub const STATEFUL_SETS: &str = "statefulsets.apps";
+    /// batch
+    pub const JOBS: &str = "jobs.batch";
     /// apps
     pub const REVISIONS: &str = "controllerrevisions.apps";
     /// coordination.k8s.io

@@ -114,6 +114,7 @@ fn on_owner(core: &Core, pod: &Value, warning: bool, reason: &'static str, messa
         "ReplicaSet" => "replicaset-controller",
         "DaemonSet" => "daemonset-controller",
         "StatefulSet" => "statefulset-controller",
+        "Job" => "job-controller",
         _ => "kube-controller-manager",
     };
     let about = json!({

@@ -1,4 +1,4 @@
-//! Deployments, replica sets, daemon sets and stateful sets, and the pods they make.
+//! Deployments, replica sets, daemon sets, stateful sets and jobs, and the pods they make.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{keys, mark, sides, values};
 use crate::controllers::change::{Decision, shelf};
 use crate::controllers::run::{Controller, Key};
-use crate::controllers::{daemonset, deployment, replicaset, statefulset};
+use crate::controllers::{daemonset, deployment, job, replicaset, statefulset};
 use crate::core::Core;
 use crate::meta;
 use crate::select::Labels;
@@ -17,7 +17,10 @@ use crate::store::{self, Event, Shelf, Store};
 /// Keeps workloads.
 pub struct Workloads;
 
-const KINDS: [&str; 4] = [shelf::DEPLOYMENTS, shelf::REPLICA_SETS, shelf::DAEMON_SETS, shelf::STATEFUL_SETS];
+const KINDS: [&str; 5] =
+    [shelf::DEPLOYMENTS, shelf::REPLICA_SETS, shelf::DAEMON_SETS, shelf::STATEFUL_SETS, shelf::JOBS];
+/// Those that take pods nobody owns.
+const ADOPTERS: [&str; 3] = [shelf::REPLICA_SETS, shelf::DAEMON_SETS, shelf::STATEFUL_SETS];
 
 impl Controller for Workloads {
     fn name(&self) -> &'static str {
@@ -45,7 +48,7 @@ impl Controller for Workloads {
                 keys.extend(super::keys(shelf::DAEMON_SETS, &core.store.list(shelf::DAEMON_SETS, None).0));
             }
         } else {
-            owners(&core.store, e, &KINDS[1..], keys);
+            owners(&core.store, e, &ADOPTERS, keys);
             // A deployment that recreates waits for the last old pod to be gone, which no replica set tells of.
             if e.change == store::Change::Deleted
                 && let Some(c) = meta::controller(v)
@@ -68,6 +71,7 @@ impl Controller for Workloads {
                 deployment::decide(&o.value, &values(&s.list(shelf::REPLICA_SETS, ns).0), &pods, now)
             }
             shelf::REPLICA_SETS => replicaset::decide(&o.value, &pods, now),
+            shelf::JOBS => job::decide(&o.value, &pods, now),
             shelf::DAEMON_SETS => {
                 let (nodes, revs) = (s.list(shelf::NODES, None).0, s.list(shelf::REVISIONS, ns).0);
                 daemonset::decide(&o.value, &values(&nodes), &pods, &values(&revs), now)
@@ -87,6 +91,7 @@ fn owners(store: &Store, e: &Event, kinds: &[&'static str], keys: &mut BTreeSet<
                 "ReplicaSet" => shelf::REPLICA_SETS,
                 "DaemonSet" => shelf::DAEMON_SETS,
                 "StatefulSet" => shelf::STATEFUL_SETS,
+                "Job" => shelf::JOBS,
                 _ => continue,
             };
             keys.insert(Key::new(kind, ns, meta::text(c, "/name")));
