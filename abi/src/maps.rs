@@ -42,7 +42,8 @@ pub struct MapSpec {
 /// BPF_F_NO_PREALLOC.
 pub const NO_PREALLOC: u32 = 1;
 
-/// Default number of entries of each map.
+/// Default number of entries of each map: together about 25 MiB of kernel memory when empty, of which the LRU maps, which
+/// are allocated in full, take 16.
 pub mod size {
     /// `pleo_endpoints`.
     pub const ENDPOINTS: usize = 4096;
@@ -53,19 +54,19 @@ pub mod size {
     /// `pleo_ipc_lpm`.
     pub const IPC_LPM: usize = 16384;
     /// `pleo_lb_fe`.
-    pub const LB_FE: usize = 65536;
+    pub const LB_FE: usize = 131072;
     /// `pleo_lb_slot`.
     pub const LB_SLOT: usize = 262144;
     /// `pleo_lb_rev`.
-    pub const LB_REV: usize = 65536;
+    pub const LB_REV: usize = 32768;
     /// `pleo_ct`.
-    pub const CT: usize = 131072;
+    pub const CT: usize = 65536;
     /// `pleo_nat`.
-    pub const NAT: usize = 65536;
+    pub const NAT: usize = 32768;
     /// `pleo_frag`.
     pub const FRAG: usize = 4096;
     /// `pleo_events`, bytes.
-    pub const EVENTS: usize = 4 * 1024 * 1024;
+    pub const EVENTS: usize = 2 * 1024 * 1024;
 }
 
 macro_rules! spec {

@@ -3,7 +3,7 @@
 use crate::{
     emit::NEXT,
     maps,
-    scene::{Scene, coarse_now, node},
+    scene::{Scene, node},
     skb::Skb,
 };
 use aya_ebpf::{
@@ -59,7 +59,7 @@ pub struct NextHop {
 #[inline(always)]
 pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
     let node = node()?;
-    let tick = ticks(coarse_now());
+    let tick = ticks(scene.now);
     let place = maps::pleo_routes.get_ptr_mut(place(&scene.parsed))?;
     // SAFETY: this CPU's own entry, used by one program at a time.
     let place = unsafe { &mut *place };

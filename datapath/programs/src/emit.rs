@@ -14,12 +14,15 @@ use pleopod_abi::{
     identity,
     metrics::{Direction, counter, metric_index},
     reason::Verdict,
+    time::ticks,
 };
 use pleopod_datapath_logic::parse::shape;
 
 /// Let the next program, and in the end the stack, have the packet.
 pub const NEXT: i32 = -1;
 const DROP: i32 = 2;
+/// Events about drops per tick (1.05 ms) and CPU.
+const DROPS_PER_TICK: u32 = 16;
 const REDIRECT: i64 = 7;
 const NEW: u8 = CtVerdict::New as u8;
 const ESTABLISHED: u8 = CtVerdict::Established as u8;
@@ -31,10 +34,25 @@ pub fn finish(scene: &mut Scene, ret: i32) -> i32 {
     forget();
     let (reason, direction) = (scene.reason, scene.direction);
     count_raw(u32::from(reason) << 2 | u32::from(direction), scene.len);
-    if has(config_flags::FLOW_EVENTS) && (scene.packets != 0 || scene.dropped != 0) {
+    if has(config_flags::FLOW_EVENTS) && (drop_is_told(scene) || (scene.packets != 0 && scene.dropped == 0)) {
         report(scene);
     }
     ret
+}
+
+/// Drops are told one by one, but a flood of them must not push everything else out of the ring. All are counted.
+#[inline(always)]
+fn drop_is_told(scene: &mut Scene) -> bool {
+    if scene.dropped == 0 {
+        return false;
+    }
+    let tick = ticks(scene.now);
+    if scene.drops_tick != tick {
+        scene.drops_tick = tick;
+        scene.drops_told = 0;
+    }
+    scene.drops_told += 1;
+    scene.drops_told <= DROPS_PER_TICK
 }
 
 // === impl Scene ===

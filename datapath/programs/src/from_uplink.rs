@@ -1,14 +1,15 @@
 //! from_uplink: tcx ingress of the uplink. What other nodes and the world send.
 //!
-//! Answers to masqueraded packets get the pod's address back. Packets for a pod of this node are followed and handed over by redirect_peer. All else is the node's own business and goes to
-//! its stack untouched, malformed packets included.
+//! Answers to masqueraded packets get the pod's address back. Packets for a pod of this node are followed and handed over by
+//! redirect_peer. All else is the node's own business and goes to its stack untouched, malformed packets included; what pods
+//! of the cluster send to the node is followed on the way.
 
 use crate::{
     config::{has, ready},
     deliver::to_local_pod,
     emit::{self, NEXT, finish, pass},
     nat,
-    scene::{Scene, endpoint},
+    scene::{Scene, endpoint, pod_identity},
     skb::Skb,
     track,
 };
@@ -35,40 +36,59 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
         return NEXT;
     };
     let Ok(Kind::Ip) = scene.parse(skb) else { return pass(scene) };
-    let Some(mut pod) = endpoint(&scene.parsed.tuple.dst) else { return pass(scene) };
-    if has(config_flags::MASQUERADE) && pod.flags & endpoint_flags::HOST != 0 {
-        if track::fragment(scene).is_err() {
-            return pass(scene);
-        }
-        match nat::inward(skb, scene) {
-            Ok(false) => return pass(scene),
-            Ok(true) => emit::count(ForwardReason::Unmasqueraded as u8, Direction::Ingress, scene.len),
-            Err(reason) => {
-                let ret = scene.drop(reason);
-                return finish(scene, ret);
-            }
-        }
-        let Some(owner) = endpoint(&scene.parsed.tuple.dst) else {
-            let ret = scene.drop(DropReason::Unroutable);
-            return finish(scene, ret);
-        };
-        pod = owner;
-    }
-    if way(&scene.parsed, Some(pod)) != Way::Pod {
-        return pass(scene);
-    }
-    let ret = match judge(skb, scene, pod) {
+    let Some(owner) = endpoint(&scene.parsed.tuple.dst) else { return pass(scene) };
+    let target =
+        if owner.flags & endpoint_flags::HOST == 0 { Ok(Some(owner)) } else { to_node(skb, scene, owner) };
+    let ret = match target {
+        Ok(Some(target)) if is_ours(scene, target) => judge(skb, scene, target),
+        Ok(_) => return pass(scene),
+        Err(reason) => Err(reason),
+    };
+    let ret = match ret {
         Ok(ret) => ret,
         Err(reason) => scene.drop(reason),
     };
     finish(scene, ret)
 }
 
+/// Whether this program deals with the packet: it goes to the node (which [`to_node`] has decided) or may be forwarded to a pod.
 #[inline(always)]
-fn judge(skb: Skb, scene: &mut Scene, pod: &EndpointValue) -> Result<i32, DropReason> {
-    scene.endpoint_id = pod.id;
-    scene.dst_identity = pod.identity;
+fn is_ours(scene: &Scene, target: &EndpointValue) -> bool {
+    target.flags & endpoint_flags::HOST != 0 || way(&scene.parsed, Some(target)) == Way::Pod
+}
+
+#[inline(always)]
+fn judge(skb: Skb, scene: &mut Scene, target: &EndpointValue) -> Result<i32, DropReason> {
+    let node = target.flags & endpoint_flags::HOST != 0;
+    scene.endpoint_id = target.id;
+    scene.dst_identity = target.identity;
     track::fragment(scene)?;
-    track::track(skb, scene, true)?;
-    Ok(to_local_pod(skb, scene, pod))
+    track::track(skb, scene, !node)?;
+    if node {
+        scene.point = ObservationPoint::ToHost as u8;
+        return Ok(scene.forward(ForwardReason::ToHost, NEXT));
+    }
+    Ok(to_local_pod(skb, scene, target))
+}
+
+/// A packet to the node's own address. The result is who gets it in the end: a pod, if it answers a masqueraded packet; the node,
+/// if a pod of the cluster sent it; nobody that this program cares for otherwise.
+#[inline(always)]
+fn to_node(
+    skb: Skb,
+    scene: &mut Scene,
+    node: &'static EndpointValue,
+) -> Result<Option<&'static EndpointValue>, DropReason> {
+    if has(config_flags::MASQUERADE) {
+        if track::fragment(scene).is_err() {
+            return Ok(None);
+        }
+        if nat::inward(skb, scene)? {
+            emit::count(ForwardReason::Unmasqueraded as u8, Direction::Ingress, scene.len);
+            return endpoint(&scene.parsed.tuple.dst).map(Some).ok_or(DropReason::Unroutable);
+        }
+    }
+    let Some(peer) = pod_identity(&scene.parsed.tuple.src) else { return Ok(None) };
+    scene.src_identity = peer;
+    Ok(Some(node))
 }

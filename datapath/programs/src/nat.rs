@@ -6,10 +6,13 @@
 use crate::{
     config::config,
     maps,
-    scene::{Scene, coarse_now, forget, node},
+    scene::{Scene, forget, node},
     skb::Skb,
 };
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_l3_csum_replace, bpf_l4_csum_replace};
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::generated::{bpf_get_prandom_u32, bpf_l3_csum_replace, bpf_l4_csum_replace},
+};
 use pleopod_abi::{
     Addr16, Be16, DropReason,
     nat::{NatKey, NatValue},
@@ -40,6 +43,16 @@ enum End {
 /// Gives a pod's packet the node's address. `Ok(false)`: nothing to translate.
 #[inline(always)]
 pub fn outward(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
+    answered(outward_call(skb.raw, scene))
+}
+
+#[inline(never)]
+fn outward_call(raw: *mut __sk_buff, scene: &mut Scene) -> u32 {
+    answer(outward_inner(Skb { raw }, scene))
+}
+
+#[inline(always)]
+fn outward_inner(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
     let v6 = scene.parsed.shape & shape::V6 != 0;
     let own = match node() {
         Some(node) if v6 => node.addr6,
@@ -54,7 +67,9 @@ pub fn outward(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
         if !read_quoted(skb, scene) {
             return Ok(false);
         }
-        let Some(mapped) = find(&out_key(&scene.quoted.tuple.reversed())) else { return Ok(false) };
+        let Some(mapped) = find(&out_key(&scene.quoted.tuple.reversed()), scene.now) else {
+            return Ok(false);
+        };
         rewrite_quoted(skb, scene, End::Destination, mapped.addr, mapped.port)?;
         rewrite(skb, scene, End::Source, mapped.addr, Be16::ZERO, false)?;
         return Ok(true);
@@ -62,7 +77,7 @@ pub fn outward(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
     if !supported(scene.parsed.tuple.proto) {
         return Err(DropReason::NatUnsupportedProtocol);
     }
-    let mapped = claim(&scene.parsed.tuple, own).ok_or(DropReason::NoNatMapping)?;
+    let mapped = claim(&scene.parsed.tuple, own, scene.now).ok_or(DropReason::NoNatMapping)?;
     rewrite(skb, scene, End::Source, mapped.addr, mapped.port, true)?;
     Ok(true)
 }
@@ -70,11 +85,21 @@ pub fn outward(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
 /// Gives a packet that answers a translated one the pod's address. `Ok(false)`: it is not one.
 #[inline(always)]
 pub fn inward(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
+    answered(inward_call(skb.raw, scene))
+}
+
+#[inline(never)]
+fn inward_call(raw: *mut __sk_buff, scene: &mut Scene) -> u32 {
+    answer(inward_inner(Skb { raw }, scene))
+}
+
+#[inline(always)]
+fn inward_inner(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
     if scene.parsed.shape & shape::ICMP_ERROR != 0 {
         if !read_quoted(skb, scene) {
             return Ok(false);
         }
-        let Some(mapped) = find(&in_key(&scene.quoted.tuple.reversed())) else { return Ok(false) };
+        let Some(mapped) = find(&in_key(&scene.quoted.tuple.reversed()), scene.now) else { return Ok(false) };
         rewrite_quoted(skb, scene, End::Source, mapped.addr, mapped.port)?;
         rewrite(skb, scene, End::Destination, mapped.addr, Be16::ZERO, false)?;
         return Ok(true);
@@ -83,9 +108,31 @@ pub fn inward(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
     if !supported(scene.parsed.tuple.proto) || port < config!(nat_port_min) || port > config!(nat_port_max) {
         return Ok(false);
     }
-    let Some(mapped) = find(&in_key(&scene.parsed.tuple)) else { return Ok(false) };
+    let Some(mapped) = find(&in_key(&scene.parsed.tuple), scene.now) else { return Ok(false) };
     rewrite(skb, scene, End::Destination, mapped.addr, mapped.port, true)?;
     Ok(true)
+}
+
+/// A result as a number: what a BPF function can return in its one register. The functions are called and not put in line so that
+/// their many paths end at the call.
+#[inline(always)]
+fn answer(result: Result<bool, DropReason>) -> u32 {
+    match result {
+        Ok(yes) => u32::from(yes),
+        Err(reason) => reason as u32,
+    }
+}
+
+/// The inverse of [`answer`].
+#[inline(always)]
+fn answered(number: u32) -> Result<bool, DropReason> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        n if n == DropReason::NoNatMapping as u32 => Err(DropReason::NoNatMapping),
+        n if n == DropReason::NatUnsupportedProtocol as u32 => Err(DropReason::NatUnsupportedProtocol),
+        _ => Err(DropReason::WriteError),
+    }
 }
 
 /// Reads what an ICMP error quotes.
@@ -98,8 +145,8 @@ fn read_quoted(skb: Skb, scene: &mut Scene) -> bool {
 
 /// A live entry, its life extended.
 #[inline(always)]
-fn find(key: &NatKey) -> Option<NatValue> {
-    let beat = beats(coarse_now());
+fn find(key: &NatKey, now: u64) -> Option<NatValue> {
+    let beat = beats(now);
     let entry = maps::pleo_nat.get_ptr_mut(key)?;
     // SAFETY: memory of the map, live until the program ends; fields are plain numbers.
     let entry = unsafe { &mut *entry };
@@ -115,9 +162,9 @@ fn find(key: &NatKey) -> Option<NatValue> {
 
 /// The translation of a pod's connection, made if there is none.
 #[inline(always)]
-fn claim(tuple: &Tuple, own: Addr16) -> Option<NatValue> {
+fn claim(tuple: &Tuple, own: Addr16, now: u64) -> Option<NatValue> {
     let key = out_key(tuple);
-    let beat = beats(coarse_now());
+    let beat = beats(now);
     let expires = beat.wrapping_add(life(key.proto));
     let back = NatValue { addr: tuple.src, port: tuple.sport, _pad: 0, expires };
     if let Some(entry) = maps::pleo_nat.get_ptr_mut(key) {

@@ -42,6 +42,8 @@ pub struct Scene {
     pub reason: u8,
     pub dropped: u8,
     pub endpoint_id: u16,
+    /// CLOCK_MONOTONIC in nanoseconds, see [`coarse_now`].
+    pub now: u64,
     pub len: u32,
     pub ifindex: u32,
     /// 0 while not known; `emit` looks it up if an event is due.
@@ -49,6 +51,9 @@ pub struct Scene {
     pub dst_identity: u32,
     /// Packets that the due event stands for; 0 when none is due.
     pub packets: u32,
+    /// Events about drops in this tick on this CPU. The two outlive the packet.
+    pub drops_told: u32,
+    pub drops_tick: u32,
 }
 
 const _: () = assert!(size_of::<Scene>() <= SCRATCH_LEN && align_of::<Scene>() <= 8);
@@ -69,6 +74,7 @@ impl Scene {
         scene.reason = 0;
         scene.dropped = 0;
         scene.endpoint_id = 0;
+        scene.now = coarse_now();
         scene.len = skb.len();
         scene.ifindex = skb.ifindex();
         scene.src_identity = identity::UNKNOWN;
@@ -112,6 +118,18 @@ pub fn identity_of(addr: &Addr16) -> u32 {
     }
 }
 
+/// The identity of a single address that belongs to a pod of the cluster.
+#[inline(always)]
+pub fn pod_identity(addr: &Addr16) -> Option<u32> {
+    // SAFETY: as in `endpoint`.
+    let found = unsafe { maps::pleo_ipcache.get(IpcacheKey { addr: *addr }) }?;
+    if found.identity >= identity::FIRST_LABELS || found.identity == identity::HEALTH {
+        Some(found.identity)
+    } else {
+        None
+    }
+}
+
 /// The facts about the node; all zero before the agent has written them.
 #[inline(always)]
 pub fn node() -> Option<&'static NodeValue> {
@@ -120,7 +138,7 @@ pub fn node() -> Option<&'static NodeValue> {
 
 /// CLOCK_MONOTONIC in nanoseconds, as of the last timer tick: a few ns to read, up to 4 ms behind.
 #[inline(always)]
-pub fn coarse_now() -> u64 {
+fn coarse_now() -> u64 {
     // SAFETY: no arguments.
     unsafe { bpf_ktime_get_coarse_ns() }
 }

@@ -6,7 +6,7 @@ use crate::{
     emit::{NEXT, finish, pass},
     from_pod::is_native,
     nat,
-    scene::{Scene, endpoint, identity_of},
+    scene::{Scene, endpoint, identity_of, pod_identity},
     skb::Skb,
     track,
 };
@@ -49,10 +49,7 @@ fn judge(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
         Some(pod) if pod.flags & endpoint_flags::HOST == 0 => return masquerade(skb, scene),
         _ => {}
     }
-    let peer = identity_of(&scene.parsed.tuple.dst);
-    if peer < identity::FIRST_LABELS && peer != identity::HEALTH {
-        return Ok(None);
-    }
+    let Some(peer) = pod_identity(&scene.parsed.tuple.dst) else { return Ok(None) };
     scene.src_identity = identity::HOST;
     scene.dst_identity = peer;
     track::fragment(scene)?;

@@ -3,7 +3,7 @@
 use crate::{
     config::{config, has},
     emit, maps,
-    scene::{Scene, coarse_now, endpoint, forget, identity_of},
+    scene::{Scene, endpoint, forget, identity_of},
     skb::Skb,
 };
 use pleopod_abi::{
@@ -42,7 +42,7 @@ fn fragment_ports(scene: &mut Scene) -> Result<(), DropReason> {
         proto: tuple.proto,
         _pad: [0; 3],
     };
-    let beat = beats(coarse_now());
+    let beat = beats(scene.now);
     if scene.parsed.shape & shape::LATER_FRAGMENT == 0 {
         let expires = beat.wrapping_add(config!(ct.fragment));
         let value = FragValue { sport: tuple.sport, dport: tuple.dport, expires };
@@ -78,7 +78,7 @@ pub fn track(skb: Skb, scene: &mut Scene, outside: bool) -> Result<(), DropReaso
         related(skb, scene);
         return Ok(());
     }
-    let now = coarse_now();
+    let now = scene.now;
     let (key, source_is_a) = scene.parsed.tuple.key();
     let seen = Seen {
         proto: scene.parsed.tuple.proto,

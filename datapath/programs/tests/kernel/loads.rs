@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 const BUDGET: &[(&str, u32)] = &[
     ("from_pod", 27_000),
     ("to_pod", 16_500),
-    ("from_uplink", 62_000),
+    ("from_uplink", 66_000),
     ("to_uplink", 48_000),
     ("from_host", 4_400),
     ("to_host", 4_100),

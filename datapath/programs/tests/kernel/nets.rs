@@ -141,6 +141,8 @@ impl Net {
                 );
             }
         }
+        let away = IpcacheValue { identity: IDENTITY + 5, flags: 0, tunnel_endpoint: addr16("192.0.2.2") };
+        loaded::put(&mut ebpf, "pleo_ipcache", &IpcacheKey { addr: addr16("10.1.1.5") }, &away);
         for addr in ["10.1.0.1", "192.0.2.1", "fd01::1", "2001:db8::1"] {
             let value =
                 EndpointValue { identity: 1, flags: endpoint_flags::HOST, ..EndpointValue::default() };
