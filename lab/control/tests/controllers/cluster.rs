@@ -87,6 +87,11 @@ impl Cluster {
         self.client.clone()
     }
 
+    /// The control plane.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// Objects of a kind in the namespace `default`.
     pub fn api<T>(&self) -> Api<T>
     where

@@ -264,3 +264,25 @@ async fn daemon_sets_and_stateful_sets_roll_out() {
         .collect();
     assert_eq!(images, ["x"; 3]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_history_is_made_up_for() {
+    let c = Cluster::start(&["n1", "n2"]).await;
+    c.control().set_window(2);
+    let control = c.control().clone();
+    let forget = tokio::spawn(async move {
+        loop {
+            control.compact();
+            tokio::time::sleep(std::time::Duration::from_millis(7)).await;
+        }
+    });
+    c.apply(&WEB.replace("replicas: 3", "replicas: 40")).await;
+    eventually("forty endpoints", async || {
+        c.slices("web").await.iter().map(|s| s.endpoints.len()).sum::<usize>() == 40
+            && c.pods("app=web").await.len() == 40
+    })
+    .await;
+    forget.abort();
+    c.kubectl(&["delete", "deploy/web"]).await;
+    eventually("children are gone", async || c.pods("app=web").await.is_empty()).await;
+}
