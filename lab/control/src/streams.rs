@@ -5,6 +5,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 
+mod session;
+pub mod spdy;
 pub mod websocket;
 
 /// What `kubectl logs` asks for.
@@ -102,6 +104,30 @@ pub trait PodStreams: Send + Sync + 'static {
     /// Opens the log of a container.
     fn logs(&self, req: LogRequest) -> BoxFuture<'static, Result<LogStream, StreamError>>;
 
-    /// Runs a program in a container (or attaches to its main process) until it ends.
+    /// Runs a program in a container (or attaches to its main process) until it ends, or until the future is dropped
+    /// because the client went away.
     fn exec(&self, req: ExecRequest, io: ExecIo) -> BoxFuture<'static, Result<ExecOutcome, StreamError>>;
+
+    /// Connects to a TCP port inside a pod, for `kubectl port-forward`: what comes on `io.stdin` goes to the port, what
+    /// the port says goes to `io.stdout`. Unless better known, `socat` in the pod does it.
+    fn forward(
+        &self,
+        namespace: String,
+        pod: String,
+        port: u16,
+        io: ExecIo,
+    ) -> BoxFuture<'static, Result<ExecOutcome, StreamError>> {
+        let command =
+            ["socat", "-T", "3600", "-", &format!("TCP:localhost:{port}")].map(str::to_owned).to_vec();
+        let req = ExecRequest {
+            namespace,
+            pod,
+            command: Some(command),
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            ..ExecRequest::default()
+        };
+        self.exec(req, io)
+    }
 }

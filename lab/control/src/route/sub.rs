@@ -15,6 +15,7 @@ pub async fn dispatch(c: Call, req: Request<Body>) -> Result<Response<Body>> {
     match c.sub.as_str() {
         "log" if c.method == Method::GET => stream::log(&c).await,
         "exec" | "attach" if matches!(c.method, Method::GET | Method::POST) => stream::exec(&c, req).await,
+        "portforward" if matches!(c.method, Method::GET | Method::POST) => stream::forward(&c, req).await,
         "eviction" if c.method == Method::POST => evict(&c, parse(&body(req).await?)?),
         "scale" => scale(&c, req).await,
         "binding" if c.method == Method::POST => bind(&c, parse(&body(req).await?)?),

@@ -52,23 +52,32 @@ impl Cluster {
 
     /// Runs kubectl as a user, with something on its standard input.
     pub async fn run(&self, user: &str, args: &[&str], stdin: &str) -> Said {
-        let mut child = tokio::process::Command::new("kubectl")
-            .args(args)
-            .env("KUBECONFIG", self.kubeconfig(user))
+        let mut command = self.command(user);
+        self.finish(command.args(args), stdin).await
+    }
+
+    /// A kubectl of a user, with pipes, not yet started.
+    pub fn command(&self, user: &str) -> tokio::process::Command {
+        let mut c = tokio::process::Command::new("kubectl");
+        c.env("KUBECONFIG", self.kubeconfig(user))
             .env("HOME", self.dir.path())
             .env("KUBECACHEDIR", self.dir.path().join("cache"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("these tests need kubectl in PATH");
+            .kill_on_drop(true);
+        c
+    }
+
+    /// Starts a command, feeds it, and waits for its end.
+    pub async fn finish(&self, command: &mut tokio::process::Command, stdin: &str) -> Said {
+        let mut child = command.spawn().expect("these tests need kubectl in PATH");
         let mut pipe = child.stdin.take().expect("a pipe");
         pipe.write_all(stdin.as_bytes()).await.ok();
         drop(pipe);
         let done: Output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output())
             .await
-            .unwrap_or_else(|_| panic!("kubectl {args:?} did not end"))
+            .unwrap_or_else(|_| panic!("{command:?} did not end"))
             .expect("waiting for kubectl");
         Said {
             out: String::from_utf8_lossy(&done.stdout).into_owned(),

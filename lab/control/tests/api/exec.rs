@@ -8,7 +8,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use kube::Api;
 use kube::api::AttachParams;
 use pleopod_lab_control::{ExecIo, ExecOutcome, ExecRequest, LogRequest, LogStream, PodStreams, StreamError};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cluster::Cluster;
 
@@ -54,6 +54,34 @@ impl PodStreams for Stage {
         }
         .boxed()
     }
+
+    fn forward(
+        &self,
+        _: String,
+        _: String,
+        port: u16,
+        mut io: ExecIo,
+    ) -> BoxFuture<'static, Result<ExecOutcome, StreamError>> {
+        async move {
+            let peer = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+            let (mut from, mut to) = peer.map_err(|e| StreamError::Internal(e.to_string()))?.into_split();
+            let up = async {
+                while let Some(b) = io.stdin.recv().await {
+                    let _ = to.write_all(&b).await;
+                }
+                let _ = to.shutdown().await;
+            };
+            let down = async {
+                let mut b = [0; 4096];
+                while let Ok(n @ 1..) = from.read(&mut b).await {
+                    let _ = io.stdout.send(Bytes::copy_from_slice(&b[..n])).await;
+                }
+            };
+            tokio::join!(up, down);
+            Ok(ExecOutcome::Exited(0))
+        }
+        .boxed()
+    }
 }
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: n1, containers: [{name: c, image: i}]}\n";
@@ -67,21 +95,34 @@ async fn staged() -> Cluster {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exec_of_kubectl() {
-    let c = staged().await;
-    let said = c.run("admin", &["exec", "p", "--", "echo", "a b", "c"], "").await;
+    exec(&staged().await, "true").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exec_of_an_older_kubectl() {
+    // Without WebSockets it speaks SPDY, as kubectl did before 1.30.
+    exec(&staged().await, "false").await;
+}
+
+async fn exec(c: &Cluster, web_sockets: &str) {
+    let run = async |args: &[&str], stdin: &str| {
+        let mut k = c.command("admin");
+        c.finish(k.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", web_sockets).args(args), stdin).await
+    };
+    let said = run(&["exec", "p", "--", "echo", "a b", "c"], "").await;
     assert_eq!((said.out.as_str(), said.err.as_str(), said.code), ("a b c\n", "aside\n", 0));
-    let said = c.run("admin", &["exec", "p", "--", "false"], "").await;
+    let said = run(&["exec", "p", "--", "false"], "").await;
     assert_eq!(said.code, 7, "{}", said.err);
     assert!(said.err.contains("command terminated with exit code 7"), "{}", said.err);
-    let said = c.run("admin", &["exec", "-i", "p", "--", "cat"], "through and back").await;
+    let said = run(&["exec", "-i", "p", "--", "cat"], "through and back").await;
     assert_eq!((said.out.as_str(), said.code), ("through and back", 0), "{}", said.err);
-    let said = c.run("admin", &["exec", "p", "--", "flood"], "").await;
+    let said = run(&["exec", "p", "--", "flood"], "").await;
     assert_eq!((said.out.len(), said.code), (256 * 4096, 0), "{}", said.err);
-    let said = c.run("admin", &["exec", "p", "--", "nothing"], "").await;
+    let said = run(&["exec", "p", "--", "nothing"], "").await;
     assert!(said.err.contains("no such program"), "{}", said.err);
-    let said = c.run("admin", &["exec", "p", "-c", "z", "--", "echo"], "").await;
+    let said = run(&["exec", "p", "-c", "z", "--", "echo"], "").await;
     assert!(said.err.contains("container z"), "{}", said.err);
-    let said = c.run("admin", &["exec", "q", "--", "echo"], "").await;
+    let said = run(&["exec", "q", "--", "echo"], "").await;
     assert!(said.err.contains("pods \"q\" not found"), "{}", said.err);
 }
 
@@ -107,4 +148,64 @@ async fn exec_of_kube_rs() {
     assert_eq!(&got, b"hello");
     drop(stdin);
     drop(run);
+}
+
+/// Answers each line in capitals.
+async fn shouter() -> u16 {
+    let l = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = l.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut s, _)) = l.accept().await {
+            tokio::spawn(async move {
+                let mut b = [0; 4096];
+                while let Ok(n @ 1..) = s.read(&mut b).await {
+                    let _ = s.write_all(&b[..n].to_ascii_uppercase()).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+async fn forwarded(web_sockets: &str) {
+    let c = staged().await;
+    c.run(
+        "admin",
+        &["patch", "pod", "p", "--subresource=status", "-p", r#"{"status":{"phase":"Running"}}"#],
+        "",
+    )
+    .await;
+    let port = shouter().await;
+    let mut k = c.command("admin");
+    k.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", web_sockets).args(["port-forward", "p", &format!(":{port}")]);
+    let mut child = k.spawn().expect("kubectl");
+    let mut out = tokio::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    let wait = tokio::time::timeout(std::time::Duration::from_secs(20), out.read_line(&mut line));
+    wait.await.expect("in time").expect("a line");
+    let at = line.split(' ').find(|w| w.starts_with("127.0.0.1:")).unwrap_or_else(|| panic!("{line:?}"));
+    // Three connections at once, then one after another, and the large one whole.
+    let call = async |text: &str| {
+        let mut s = tokio::net::TcpStream::connect(at).await.expect("kubectl listens");
+        let (mut r, mut w) = s.split();
+        let mut got = vec![0; text.len()];
+        let (sent, read) = tokio::join!(w.write_all(text.as_bytes()), r.read_exact(&mut got));
+        sent.expect("write");
+        read.expect("read");
+        assert_eq!(String::from_utf8_lossy(&got), text.to_ascii_uppercase());
+    };
+    tokio::join!(call("one"), call("two"), call("three"));
+    call("four").await;
+    call(&"long ".repeat(50_000)).await;
+    child.kill().await.expect("kill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_forward_of_kubectl() {
+    forwarded("true").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_forward_of_an_older_kubectl() {
+    forwarded("false").await;
 }
