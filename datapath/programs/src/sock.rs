@@ -138,8 +138,13 @@ fn forward(call: &Call, sticky: bool) -> i32 {
     }
     call.set_peer(there);
     if has(config_flags::SOCK_EVENTS) && !known {
-        report(call, XlatePoint::PreForward, &asked, frontend.service_id, cookie);
-        report(call, XlatePoint::PostForward, &there, frontend.service_id, cookie);
+        let pair = Pair {
+            pre: XlatePoint::PreForward,
+            before: asked,
+            post: XlatePoint::PostForward,
+            after: Some(there),
+        };
+        report(call, &pair, frontend.service_id, cookie);
     }
     ALLOW
 }
@@ -164,7 +169,13 @@ fn backward(call: &Call, always_report: bool) -> i32 {
     let events = has(config_flags::SOCK_EVENTS);
     let Some(service) = found else {
         if events && always_report {
-            report(call, XlatePoint::PreReverse, &there, 0, cookie);
+            let pair = Pair {
+                pre: XlatePoint::PreReverse,
+                before: there,
+                post: XlatePoint::PostReverse,
+                after: None,
+            };
+            report(call, &pair, 0, cookie);
         }
         return ALLOW;
     };
@@ -172,8 +183,13 @@ fn backward(call: &Call, always_report: bool) -> i32 {
     let service_id = service.service_id;
     call.set_peer(asked);
     if events {
-        report(call, XlatePoint::PreReverse, &there, service_id, cookie);
-        report(call, XlatePoint::PostReverse, &asked, service_id, cookie);
+        let pair = Pair {
+            pre: XlatePoint::PreReverse,
+            before: there,
+            post: XlatePoint::PostReverse,
+            after: Some(asked),
+        };
+        report(call, &pair, service_id, cookie);
     }
     ALLOW
 }
@@ -205,54 +221,79 @@ fn mix(cookie: u64) -> u32 {
     ((spread ^ (spread >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
 }
 
-/// Writes a socket event. Never waits: with no room in the ring the event is counted as lost.
-#[inline(never)]
-fn report(call: &Call, point: XlatePoint, peer: &Peer, service_id: u32, cookie: u64) -> i32 {
+/// What is told of a translation: what was asked for and, unless nothing was translated, what came of it.
+struct Pair {
+    pre: XlatePoint,
+    before: Peer,
+    post: XlatePoint,
+    after: Option<Peer>,
+}
+
+/// Tells of a translation. Who made the call is found out once for both events.
+#[inline(always)]
+fn report(call: &Call, pair: &Pair, service_id: u32, cookie: u64) {
     let netns = call.netns();
     // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
     let owner: Option<&NetnsValue> = unsafe { maps::pleo_netns.get(NetnsKey { cookie: netns }) };
     let (src_identity, endpoint_id, src) = match owner {
-        Some(owner) if peer.addr.is_v4() => (owner.identity, owner.id, owner.addr4),
+        Some(owner) if pair.before.addr.is_v4() => (owner.identity, owner.id, owner.addr4),
         Some(owner) => (owner.identity, owner.id, owner.addr6),
         None => (identity::HOST, 0, Addr16::UNSPECIFIED),
     };
-    let verdict = match point {
-        XlatePoint::PreForward | XlatePoint::PreReverse => Verdict::Traced,
-        XlatePoint::PostForward | XlatePoint::PostReverse => Verdict::Translated,
+    // SAFETY: the helpers take no arguments.
+    let (cpu, time_ns, cgroup_id, pid) = unsafe {
+        (
+            bpf_get_smp_processor_id(),
+            bpf_ktime_get_ns(),
+            bpf_get_current_cgroup_id(),
+            (bpf_get_current_pid_tgid() >> 32) as u32,
+        )
     };
-    let Some(mut entry) = maps::pleo_events.reserve_untyped::<SockEvent>(0) else {
-        emit::count(counter::SOCK_EVENT_LOST, Direction::Unknown, 0);
-        return 0;
+    let header = EventHeader {
+        kind: kind::SOCK,
+        version: EVENT_VERSION,
+        len: size_of::<SockEvent>() as u16,
+        cpu,
+        time_ns,
     };
-    let event = entry.as_mut_ptr();
-    // SAFETY: reserved memory of the right size and alignment; every field is written. The helpers take no arguments.
-    unsafe {
-        (*event).header = EventHeader {
-            kind: kind::SOCK,
-            version: EVENT_VERSION,
-            len: size_of::<SockEvent>() as u16,
-            cpu: bpf_get_smp_processor_id(),
-            time_ns: bpf_ktime_get_ns(),
-        };
-        (*event).socket_cookie = cookie;
-        (*event).netns_cookie = netns;
-        (*event).cgroup_id = bpf_get_current_cgroup_id();
-        (*event).point = point as u8;
-        (*event).verdict = verdict as u8;
-        (*event).proto = call.protocol();
-        (*event)._pad = 0;
-        (*event).service_id = service_id;
-        (*event).src_identity = src_identity;
-        (*event).endpoint_id = endpoint_id;
-        (*event).sport = call.local_port();
-        (*event).src = src;
-        (*event).dst = peer.addr;
-        (*event).dport = peer.port;
-        (*event)._pad2 = 0;
-        (*event).pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let event = SockEvent {
+        header,
+        socket_cookie: cookie,
+        netns_cookie: netns,
+        cgroup_id,
+        point: pair.pre as u8,
+        verdict: Verdict::Traced as u8,
+        proto: call.protocol(),
+        _pad: 0,
+        service_id,
+        src_identity,
+        endpoint_id,
+        sport: call.local_port(),
+        src,
+        dst: pair.before.addr,
+        dport: pair.before.port,
+        _pad2: 0,
+        pid,
+    };
+    send(&event);
+    if let Some(after) = &pair.after {
+        let translated = Verdict::Translated as u8;
+        send(&SockEvent {
+            point: pair.post as u8,
+            verdict: translated,
+            dst: after.addr,
+            dport: after.port,
+            ..event
+        });
     }
-    entry.submit(0);
-    0
+}
+
+/// Puts an event into the ring. Never waits: with no room there it is counted as lost.
+#[inline(always)]
+fn send(event: &SockEvent) {
+    if maps::pleo_events.output_untyped::<SockEvent>(event, 0).is_err() {
+        emit::count(counter::SOCK_EVENT_LOST, Direction::Unknown, 0);
+    }
 }
 
 // === impl Call ===

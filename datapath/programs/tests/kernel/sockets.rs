@@ -44,7 +44,10 @@ impl Cgroup {
             })
             .find_map(|(at, kind)| (kind == "cgroup2").then_some(at))
             .expect("a cgroup2 mount");
-        let path = PathBuf::from(root).join(format!("pleo-t-{}", std::process::id()));
+        let path = PathBuf::from(root).join(
+            format!("pleo-t-{}-{:?}", std::process::id(), std::thread::current().id())
+                .replace(['(', ')'], ""),
+        );
         fs::create_dir(&path).unwrap();
         Self(path)
     }
@@ -207,4 +210,41 @@ fn answer(listener: TcpListener, number: u8) {
             let _ = std::io::Write::write_all(&mut stream.unwrap(), &[number]);
         }
     });
+}
+
+const TIMED: &str = "PLEO_TEST_TIMED_CGROUP";
+
+/// What the hooks add to connect(), by UDP sockets, whose connect sends nothing. Prints numbers, asserts none.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn speed_of_connect() {
+    if let Some(cgroup) = std::env::var_os(TIMED).map(PathBuf::from) {
+        fs::write(cgroup.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..3 {
+            for (what, to) in [("a service", SERVICE), ("an address", "127.0.0.1:39185")] {
+                let to: SocketAddr = to.parse().unwrap();
+                let begin = std::time::Instant::now();
+                for _ in 0..300_000 {
+                    // Without the hooks there is no route to a service.
+                    let _ = socket.connect(to);
+                }
+                eprintln!("connect to {what}: {:?}", begin.elapsed() / 300_000);
+            }
+        }
+        return;
+    }
+    use pleopod_abi::config::config_flags;
+    for flags in [0, config_flags::SOCKET_LB, config_flags::SOCKET_LB | config_flags::SOCK_EVENTS] {
+        let cgroup = Cgroup::new();
+        let mut ebpf = loaded::object(&Config { flags, ..Config::STANDARD });
+        attach(&mut ebpf, &cgroup);
+        service(&mut ebpf, 8, proto::UDP, SERVICE, &backends("127.0.0.1"));
+        let out = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sockets::speed_of_connect", "--nocapture", "--ignored"])
+            .env(TIMED, &cgroup.0)
+            .output()
+            .unwrap();
+        eprintln!("flags {flags}\n{}", String::from_utf8_lossy(&out.stderr));
+    }
 }
