@@ -87,8 +87,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_of_a_real_client() {
-        // Made by Go's zlib with the dictionary: one header, then a second block that refers to the first.
+    fn blocks_follow_each_other() {
+        // A zlib header that names the dictionary stands before the first block only.
         let mut i = Inflate::new();
         let stored = |pairs: &[u8]| {
             let n = u16::try_from(pairs.len()).expect("short");
