@@ -132,7 +132,7 @@ pub struct Filter {
     /// Identity that receives
     #[arg(long, value_name = "IDENTITY", value_parser = identity)]
     pub to_identity: Vec<u32>,
-    /// Workload at either end: [NAME] or KIND/NAME
+    /// Workload at either end: NAME or KIND/NAME
     #[arg(long, value_name = "WORKLOAD")]
     pub workload: Vec<String>,
     /// Workload that sends

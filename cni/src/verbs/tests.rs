@@ -47,7 +47,8 @@ fn an_absent_agent_is_a_retryable_error_that_says_so() {
 
 #[test]
 fn bad_environment_names_the_variable() {
-    let cases: [(&str, fn(&mut Env)); 6] = [
+    type Spoil = fn(&mut Env);
+    let cases: [(&str, Spoil); 6] = [
         ("CNI_CONTAINERID", |e| e.container_id.clear()),
         ("CNI_CONTAINERID", |e| e.container_id = "../x".into()),
         ("CNI_IFNAME", |e| e.ifname = "a-name-much-too-long".into()),
