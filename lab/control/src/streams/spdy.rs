@@ -1,7 +1,7 @@
 //! SPDY/3.1, as far as kubectl uses it: many streams over one connection, opened by the client.
 //!
 //! Older kubectl runs exec over it, and port-forward of every kubectl does. Header blocks are zlib with a dictionary
-//! that the protocol fixes (`headers.dict`); ours are never compressed, only framed.
+//! that the protocol fixes ([`dictionary`]); ours are never compressed, only framed.
 //!
 //! ```text
 //! control  1 | version 15 | type 16 | flags 8 | length 24 | ...
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
+mod dictionary;
 mod exec;
 mod forward;
 mod headers;

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
-/// The dictionary of SPDY 3.
-const DICTIONARY: &[u8] = include_bytes!("headers.dict");
 /// How far back a deflated text may refer.
 const REACH: usize = 32 << 10;
 /// Room for one block; a larger one ends the connection.
@@ -27,8 +25,9 @@ impl Inflate {
     /// Nothing read yet.
     pub fn new() -> Self {
         let mut text = vec![0; REACH + ROOM];
-        text[..DICTIONARY.len()].copy_from_slice(DICTIONARY);
-        Self { state: Box::default(), text, at: DICTIONARY.len(), begun: false }
+        let dictionary = super::dictionary::bytes();
+        text[..dictionary.len()].copy_from_slice(&dictionary);
+        Self { state: Box::default(), text, at: dictionary.len(), begun: false }
     }
 
     /// The headers of the next block; `None` when it makes no sense.
