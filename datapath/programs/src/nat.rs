@@ -327,5 +327,9 @@ fn set_address(skb: &Skb, at: u32, v6: bool, end: End, addr: &Addr16, difference
 #[inline(always)]
 fn l4(skb: &Skb, at: u32, old: u32, new: u32, flags: u64) -> bool {
     // SAFETY: the helper checks the offset against the packet.
-    unsafe { bpf_l4_csum_replace(skb.raw, at, old.into(), new.into(), flags) == 0 }
+    let replace =
+        |flags: u64| unsafe { bpf_l4_csum_replace(skb.raw, at, old.into(), new.into(), flags) == 0 };
+    // Kernels before 6.16 do not know the flag and refuse it; there the sum over an IPv6 packet that a card computed goes stale,
+    // and the receiver computes it again.
+    replace(flags) || (flags & BPF_F_IPV6 != 0 && replace(flags & !BPF_F_IPV6))
 }

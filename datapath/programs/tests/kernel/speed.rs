@@ -79,3 +79,67 @@ fn established_packets() {
         });
     }
 }
+
+/// Round trips of one byte over TCP, both ends and all between on one core; median of interleaved rounds. Prints, asserts nothing.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn round_trips() {
+    let with = Net::new(Config::STANDARD);
+    let ebpf = with.attach();
+    let without = Net::new(Config::STANDARD);
+    let paths: [(&str, &Net, &str, &str, &str); 5] = [
+        ("node to far, one veth", &without, "node", "far", "192.0.2.2"),
+        ("pod to far, ip_forward", &without, "pod1", "far", "192.0.2.2"),
+        ("pod to far, programs", &with, "pod1", "far", "192.0.2.2"),
+        ("pod to pod, ip_forward", &without, "pod1", "pod2", "10.1.0.12"),
+        ("pod to pod, programs", &with, "pod1", "pod2", "10.1.0.12"),
+    ];
+    let mut medians: Vec<Vec<f64>> = vec![Vec::new(); paths.len()];
+    for round in 0..10 {
+        for (n, (_, net, from, to, addr)) in paths.iter().enumerate() {
+            medians[n].push(round_trip(net, from, to, addr, 20000 + round * 10 + n as u16));
+        }
+    }
+    for (n, (what, ..)) in paths.iter().enumerate() {
+        medians[n].sort_by(f64::total_cmp);
+        let base = medians[0][5];
+        eprintln!("{what:<26} {:6.2} us  {:.2} x R0", medians[n][5], medians[n][5] / base);
+    }
+    drop(ebpf);
+}
+
+fn pin() {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(0);
+    rustix::thread::sched_setaffinity(None, &set).unwrap();
+}
+
+fn round_trip(net: &Net, from: &str, to: &str, addr: &str, port: u16) -> f64 {
+    use std::io::{Read as _, Write as _};
+    let listener = net.inside(to, || std::net::TcpListener::bind(("0.0.0.0", port)).unwrap());
+    let server = std::thread::spawn(move || {
+        pin();
+        let mut stream = listener.accept().unwrap().0;
+        stream.set_nodelay(true).unwrap();
+        let mut byte = [0];
+        while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+    });
+    let mut stream = net.inside(from, || std::net::TcpStream::connect((addr, port)).unwrap());
+    stream.set_nodelay(true).unwrap();
+    let times = std::thread::spawn(move || {
+        pin();
+        let mut times = Vec::with_capacity(20_000);
+        let mut byte = [0];
+        for _ in 0..20_000 {
+            let begin = std::time::Instant::now();
+            stream.write_all(&byte).unwrap();
+            stream.read_exact(&mut byte).unwrap();
+            times.push(begin.elapsed());
+        }
+        times
+    });
+    let mut times = times.join().unwrap();
+    server.join().unwrap();
+    times.sort();
+    times[times.len() / 2].as_nanos() as f64 / 1000.0
+}
