@@ -138,7 +138,9 @@ impl Lab {
         }
         self.start_nodes(&access, inside, &facts, &top).await?;
         self.wait_nodes(&access.client).await?;
-        if self.plan.dns {
+        if self.plan.dns && !access.for_pods {
+            self.step("no cluster DNS: pods can't reach the API server, whose endpoint is a loopback address or none");
+        } else if self.plan.dns {
             // Only now, so that its pods are spread over the nodes.
             system::install(&access.client, &facts).await.context("installing the cluster's DNS")?;
             self.step(format!("cluster DNS at {}", facts.dns));

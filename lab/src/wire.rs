@@ -142,6 +142,16 @@ pub fn plug(layout: &Layout, host: &Host, uplink: &str, mtu: u32) -> anyhow::Res
     Ok(())
 }
 
+/// Gives a host one more address, on its loopback.
+///
+/// # Errors
+/// What netlink says.
+pub fn add_address(netns: &Netns, address: IpAddr) -> anyhow::Result<()> {
+    let mut netlink = netns.run(Netlink::open)??;
+    let local = netlink.link(Target::Name("lo"))?.context("no loopback")?;
+    Ok(netlink.add_address(local.index, IpNet::from(address))?)
+}
+
 /// Takes a host's cable down or up at the fabric's end; the host sees its carrier go.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Node;
 
 /// How often the plugin is asked while it can't serve, and while it can.
-const ASK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const ASK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 /// How often the Lease is renewed; it is good for four times that.
 const BEAT: Duration = Duration::from_secs(10);
 

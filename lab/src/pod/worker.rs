@@ -27,8 +27,8 @@ use crate::enter::root::Root;
 use crate::enter::{Entry, Place};
 use crate::image;
 
-/// Pauses between tries of what may succeed later.
-const RETRY: [u64; 5] = [1, 2, 4, 8, 15];
+/// Pauses between tries of what may succeed later, in milliseconds; the last one repeats.
+const RETRY: [u64; 5] = [250, 500, 1000, 2000, 3000];
 
 /// One pod's worker.
 pub struct Worker {
@@ -200,7 +200,7 @@ impl Worker {
 
     /// Waits before another try; `None` when the pod is to end.
     async fn pause(&self, attempt: usize) -> Option<()> {
-        let pause = Duration::from_secs(RETRY[attempt.min(RETRY.len() - 1)]);
+        let pause = Duration::from_millis(RETRY[attempt.min(RETRY.len() - 1)]);
         tokio::select! {
             () = self.stop.cancelled() => None,
             () = tokio::time::sleep(pause) => Some(()),
@@ -405,7 +405,7 @@ impl Worker {
                     self.node.recorder.warning(&self.pod(), "FailedKillPod", message);
                 }
             }
-            tokio::time::sleep(Duration::from_secs(RETRY[attempt.min(RETRY.len() - 1)])).await;
+            tokio::time::sleep(Duration::from_millis(RETRY[attempt.min(RETRY.len() - 1)])).await;
         }
     }
 
@@ -440,7 +440,7 @@ impl Worker {
                     tracing::warn!(pod = %pod.name_any(), %error, "the pod can't be deleted from the API")
                 }
             }
-            tokio::time::sleep(Duration::from_secs(pause)).await;
+            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 }
