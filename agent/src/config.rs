@@ -110,7 +110,7 @@ pub struct Options {
     /// Whether socket translations make flow events [default: true].
     #[arg(long, env = "PLEOPOD_SOCK_EVENTS")]
     pub sock_events: Option<bool>,
-    /// Connections the conntrack map holds [default: 262144].
+    /// Connections the conntrack map holds [default: 65536].
     #[arg(long, env = "PLEOPOD_CT_ENTRIES")]
     pub ct_entries: Option<u32>,
     /// Address of /healthz, /readyz and /metrics [default: 127.0.0.1:9962].
@@ -307,7 +307,13 @@ impl Config {
             ),
             flows: r.pick("flows", given.flows, file.flows, true, bool::to_string),
             sock_events: r.pick("sock-events", given.sock_events, file.sock_events, true, bool::to_string),
-            ct_entries: r.pick("ct-entries", given.ct_entries, file.ct_entries, 262_144, u32::to_string),
+            ct_entries: r.pick(
+                "ct-entries",
+                given.ct_entries,
+                file.ct_entries,
+                pleopod_abi::maps::size::CT as u32,
+                u32::to_string,
+            ),
             health_address: r.pick(
                 "health-address",
                 given.health_address,
