@@ -11,6 +11,7 @@ pub mod inside;
 mod objects;
 mod show;
 mod up;
+mod walk;
 
 use args::Command;
 
@@ -37,6 +38,7 @@ pub async fn run(name: Option<&str>, command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Fault(fault) => fault::run(name, fault).await,
+        Command::Walk { which } => walk::walk(name, which).await,
         Command::List => show::list(),
         Command::Status => show::status(name),
         Command::Enter { .. }

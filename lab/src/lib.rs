@@ -16,5 +16,6 @@ pub mod process;
 pub mod streams;
 pub mod teardown;
 pub mod topology;
+pub mod walk;
 pub mod wire;
 pub mod workload;

@@ -5,6 +5,7 @@
 //! repeat it. A check that does not hold is told with its reason, and the walk goes on.
 
 mod page;
+mod programs;
 mod seen;
 mod service;
 mod session;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use pleopod_lab::agent::Act;
 use pleopod_lab::daemon::Api;
+use pleopod_lab::walk::Which;
 
 /// Kubernetes clusters of network namespaces on this machine, with real agents and real packets.
 ///
@@ -47,6 +48,15 @@ pub enum Command {
     /// Break something, or mend it
     #[command(subcommand)]
     Fault(Fault),
+    /// Walk through a lab: commands, what they say, and whether it is right
+    ///
+    /// Without a name it is the walk that fits the lab that is up. A walk that is named makes its own lab (`walk-w1`,
+    /// `walk-w4`) when no fitting one is up, and leaves it up to look around in.
+    Walk {
+        /// Which walk
+        #[arg(value_enum)]
+        which: Option<Which>,
+    },
     /// List the labs of this machine
     List,
     /// Show a lab's hosts, agents and cables
@@ -69,7 +79,7 @@ pub enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Up {
     /// Nodes of the built-in topology [default: 3]
     #[arg(long, conflicts_with = "topology")]

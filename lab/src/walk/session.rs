@@ -69,10 +69,7 @@ impl<W: Write> Session<W> {
     pub fn look(&mut self, title: &str, at: &str) -> anyhow::Result<()> {
         self.heading += 1;
         writeln!(self.out, "\n=== {}. {title}", self.heading)?;
-        for line in page::fill(at) {
-            writeln!(self.out, "# {line}")?;
-        }
-        Ok(())
+        self.note(at)
     }
 
     /// Defines a short name for a command, for all lines that follow.
@@ -132,14 +129,21 @@ impl<W: Write> Session<W> {
         match outcome {
             Ok(()) => {
                 self.tally.held += 1;
-                writeln!(self.out, "  ✓ {claim}")?;
+                self.verdict(&format!("  ✓ {claim}"))?;
             }
             Err(reason) => {
-                writeln!(self.out, "  ✗ {claim}: {reason}")?;
+                self.verdict(&format!("  ✗ {claim}: {reason}"))?;
                 self.tally.failed.push(format!("{claim}: {reason}"));
             }
         }
         Ok(())
+    }
+
+    fn verdict(&mut self, line: &str) -> anyhow::Result<()> {
+        for part in page::fold(line) {
+            writeln!(self.out, "{part}")?;
+        }
+        Ok(self.out.flush()?)
     }
 
     /// Prints the sum.
@@ -154,7 +158,19 @@ impl<W: Write> Session<W> {
         Ok(self.tally)
     }
 
-    /// Runs a line and prints nothing.
+    /// Runs a line whose output the reader need not see.
+    pub fn ask_quietly(&self, line: &str) -> anyhow::Result<Seen> {
+        self.ask(line)
+    }
+
+    /// Says something in between.
+    pub fn note(&mut self, text: &str) -> anyhow::Result<()> {
+        for line in page::fill(text) {
+            writeln!(self.out, "# {line}")?;
+        }
+        Ok(())
+    }
+
     fn ask(&self, line: &str) -> anyhow::Result<Seen> {
         let script = format!("exec 2>&1\n{}{line}\n", self.known);
         let out = Command::new("timeout")

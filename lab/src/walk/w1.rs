@@ -24,7 +24,10 @@ pub fn walk<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
 }
 
 fn pods<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
-    s.look("Three pods and a Service", "netpod calls; webpod1 and webpod2 stand behind the ClusterIP Service svc.")?;
+    s.look(
+        "Three pods and a Service",
+        "netpod calls; webpod1 and webpod2 stand behind the ClusterIP Service svc.",
+    )?;
     s.run("kubectl apply -f w1.yaml -f svc.yaml")?;
     let wait = s.run("kubectl wait pods --all --for=condition=Ready --timeout=50s")?;
     s.check("every pod became Ready", wait.ended(0))?;
@@ -33,10 +36,14 @@ fn pods<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
         let row = pods.row(name);
         so(row.get(1..3) == Some(&["1/1", "Running"]) && row.contains(&NODE), || format!("{name}: {row:?}"))
     };
-    s.check("all three run on acme-control", ["netpod", "webpod1", "webpod2"].into_iter().try_for_each(runs))?;
+    s.check(
+        "all three run on acme-control",
+        ["netpod", "webpod1", "webpod2"].into_iter().try_for_each(runs),
+    )?;
     s.define("p0() { kubectl exec netpod -- \"$@\"; }")?;
     s.set("NETPODIP", "kubectl get pod netpod -o jsonpath={.status.podIP}")?;
     s.set("WEBPOD1IP", "kubectl get pod webpod1 -o jsonpath={.status.podIP}")?;
+    s.set("WEBPOD2IP", "kubectl get pod webpod2 -o jsonpath={.status.podIP}")?;
     s.set("SVC", "kubectl get service svc -o jsonpath={.spec.clusterIP}")?;
     Ok(())
 }
@@ -65,17 +72,28 @@ fn neighbour<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
     )?;
     let neighbour = s.run("p0 ip neigh")?;
     s.set("LINK", "p0 cat /sys/class/net/eth0/iflink")?;
-    let link = s.run(&format!("pleopod lab node {NODE} -- ip -o link | grep \"^$LINK: \" | cut -d '\\' -f 1,2"))?;
-    s.check("the other end of eth0 is an lxc interface of the node", link.says(": lxc"))?;
-    let mac = link.text.split_once("link/ether ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let links = format!("pleopod lab node {NODE} -- ip -o link");
+    s.set("LXC", &format!("{links} | sed -n \"s/^$LINK: \\(.*\\)@.*/\\1/p\""))?;
+    s.check(
+        "the other end of eth0 is an lxc interface of the node",
+        so(s.value("LXC").starts_with("lxc"), || format!("it is `{}`", s.value("LXC"))),
+    )?;
+    let link = s.run(&format!("pleopod lab node {NODE} -- ip -br link show dev $LXC"))?;
+    let mac = link.text.split_whitespace().nth(2);
     s.check(
         "the gateway's neighbour entry is its MAC address, and permanent",
-        mac.map_or_else(|| Err("no MAC address".to_owned()), |mac| neighbour.says(&format!("lladdr {mac} PERMANENT"))),
+        mac.map_or_else(
+            || Err("no MAC address".to_owned()),
+            |mac| neighbour.says(&format!("lladdr {mac} PERMANENT")),
+        ),
     )
 }
 
 fn no_rules<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
-    s.look("No rule does this", "kube-proxy would have left chains named KUBE-SVC here. The node has no rule at all.")?;
+    s.look(
+        "No rule does this",
+        "kube-proxy would have left chains named KUBE-SVC here. The node has no rule at all.",
+    )?;
     let rules = s.run(&format!("pleopod lab node {NODE} -- iptables-save"))?;
     s.check("iptables-save prints nothing", rules.silent())?;
     let rules = s.run(&format!("pleopod lab node {NODE} -- nft list ruleset"))?;

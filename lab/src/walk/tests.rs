@@ -1,0 +1,61 @@
+//! Pages and checks of the walks.
+
+use super::page::{WIDTH, fill, fold};
+use super::seen::Seen;
+
+fn fits(lines: &[String]) -> bool {
+    lines.iter().all(|line| line.chars().count() <= WIDTH)
+}
+
+#[test]
+fn a_line_that_fits_stays_as_it_is() {
+    assert_eq!(fold("172.16.0.4/32   k8s:app=netpod  "), ["172.16.0.4/32   k8s:app=netpod"]);
+    assert_eq!(fold(""), [""]);
+}
+
+#[test]
+fn a_long_sentence_breaks_between_words() {
+    let parts = fold(&format!("{} last words", "word ".repeat(23).trim_end()));
+    assert_eq!(parts.len(), 2);
+    assert_eq!(parts[1], "      words");
+    assert!(fits(&parts));
+}
+
+#[test]
+fn what_stood_right_in_a_table_stays_right() {
+    let parts = fold(&format!("4   {}      172.16.0.4   ready", "x".repeat(100)));
+    assert!(fits(&parts), "{parts:?}");
+    assert_eq!(parts.last().map(|part| part.chars().count()), Some(WIDTH));
+}
+
+#[test]
+fn deep_indentation_gives_way_before_anything_breaks() {
+    let label = "k8s:io.pleopod.k8s.namespace.labels.kubernetes.io/metadata.name=kube-system";
+    let parts = fold(&format!("{}{label}", " ".repeat(60)));
+    assert_eq!(parts.len(), 1);
+    assert!(fits(&parts) && parts[0].ends_with(label));
+}
+
+#[test]
+fn one_endless_word_is_cut() {
+    let parts = fold(&"x".repeat(300));
+    assert!(fits(&parts), "{parts:?}");
+    assert_eq!(parts.concat().matches('x').count(), 300);
+}
+
+#[test]
+fn headings_are_filled() {
+    let lines = fill(&"word ".repeat(60));
+    assert!(lines.iter().all(|line| line.chars().count() + 2 <= WIDTH));
+    assert_eq!(lines.join(" ").split(' ').count(), 60);
+}
+
+#[test]
+fn checks_say_what_is_missing() {
+    let seen = Seen { code: 7, text: "one\ntwo three\n".to_owned() };
+    assert_eq!(seen.ended(7), Ok(()));
+    assert_eq!(seen.ended(0), Err("exit code 7, not 0".to_owned()));
+    assert_eq!(seen.row("two"), ["two", "three"]);
+    assert!(seen.says_all(&["one", "four"]).is_err());
+    assert!(seen.silent().is_err() && seen.lacks("four").is_ok());
+}
