@@ -32,6 +32,8 @@ pub mod system;
 pub const API_PORT: u16 = 6443;
 /// How long the nodes and the DNS may take to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// After how long `up` says what it waits for.
+const SAID_AFTER: Duration = Duration::from_secs(5);
 
 /// How a lab is to be started; kept on disk for the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -330,15 +332,29 @@ impl Lab {
         Ok(())
     }
 
+    /// Waits a moment before asking again, and says what for when it takes long; fails once `end` has passed.
+    async fn patience(&self, end: Instant, waiting: String, said: &mut String) -> anyhow::Result<()> {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            bail!("not ready after {} s: {waiting}", READY_WITHIN.as_secs());
+        }
+        if READY_WITHIN - left > SAID_AFTER && waiting != *said {
+            self.step(format!("waiting: {waiting}"));
+            *said = waiting;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(())
+    }
+
     async fn wait_nodes(&self, client: &Client) -> anyhow::Result<()> {
         let nodes = Api::<NodeObject>::all(client.clone());
         let wanted: Vec<String> = self.plan.topology.nodes.iter().map(|node| node.name.clone()).collect();
-        let end = Instant::now() + READY_WITHIN;
+        let (end, mut said) = (Instant::now() + READY_WITHIN, String::new());
         loop {
             let listed = nodes.list(&kube::api::ListParams::default()).await.context("list of nodes")?.items;
             match waiting_for_nodes(&wanted, &listed) {
                 None => break,
-                Some(waiting) => patience(end, &waiting).await?,
+                Some(waiting) => self.patience(end, waiting, &mut said).await?,
             }
         }
         self.step(format!("{0} of {0} nodes Ready", wanted.len()));
@@ -347,7 +363,8 @@ impl Lab {
 
     async fn wait_dns(&self, client: &Client) -> anyhow::Result<()> {
         let deployments = Api::<Deployment>::namespaced(client.clone(), "kube-system");
-        let (end, wanted) = (Instant::now() + READY_WITHIN, system::DNS_REPLICAS);
+        let (end, mut said) = (Instant::now() + READY_WITHIN, String::new());
+        let wanted = system::DNS_REPLICAS;
         loop {
             let dns = deployments.get_opt(system::DNS).await.context("the DNS Deployment")?;
             let available = dns.and_then(|dns| dns.status?.available_replicas).unwrap_or(0);
@@ -355,7 +372,8 @@ impl Lab {
                 break;
             }
             let see = "see `pleopod lab get pods -n kube-system`";
-            patience(end, &format!("cluster DNS: {available} of {wanted} pods available; {see}")).await?;
+            let waiting = format!("cluster DNS: {available} of {wanted} pods available; {see}");
+            self.patience(end, waiting, &mut said).await?;
         }
         self.step("cluster DNS available");
         Ok(())
@@ -370,15 +388,6 @@ fn waiting_for_nodes(wanted: &[String], listed: &[NodeObject]) -> Option<String>
     let first = unready.first()?;
     let why = object(&(*first).to_owned()).and_then(why_not).unwrap_or_default();
     Some(format!("nodes not Ready: {}: {why}", unready.join(", ")))
-}
-
-/// Waits a moment before asking again; fails once `end` has passed.
-async fn patience(end: Instant, waiting: &str) -> anyhow::Result<()> {
-    if Instant::now() >= end {
-        bail!("not ready after {} s: {waiting}", READY_WITHIN.as_secs());
-    }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    Ok(())
 }
 
 /// Collects what an earlier life left in the plugin, then follows the node's pods.

@@ -1,6 +1,6 @@
 //! `apply` and `get`, for those without kubectl.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use anyhow::{Context, bail};
 use kube::Client;
@@ -69,9 +69,9 @@ pub async fn get(name: Option<&str>, args: Get) -> anyhow::Result<()> {
         path.push_str(&format!("?labelSelector={}", escape(selector)));
     }
     match args.output {
-        Some(Output::Json) => println!("{:#}", fetch(&client, &path, "application/json").await?),
+        Some(Output::Json) => say(&format!("{:#}\n", fetch(&client, &path, "application/json").await?)),
         Some(Output::Yaml) => {
-            print!("{}", serde_saphyr::to_string(&fetch(&client, &path, "application/json").await?)?);
+            say(&serde_saphyr::to_string(&fetch(&client, &path, "application/json").await?)?);
         }
         wide => {
             let table = fetch(&client, &path, TABLE).await?;
@@ -85,11 +85,16 @@ pub async fn get(name: Option<&str>, args: Get) -> anyhow::Result<()> {
                 };
                 eprintln!("No resources found{place}.");
             } else {
-                print!("{text}");
+                say(&text);
             }
         }
     }
     Ok(())
+}
+
+/// Prints; a reader that has seen enough (`| head`) is no error.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 async fn fetch(client: &Client, path: &str, accept: &str) -> anyhow::Result<Value> {

@@ -80,14 +80,14 @@ impl Worker {
         let leaving = tokio::spawn(Arc::clone(&worker).watch_for_end());
         let tasks = TaskTracker::new();
         let sandbox = worker.live(&tasks).await;
-        worker.stop.cancelled().await;
         tasks.close();
+        // A pod whose containers have all ended for good leaves the network at once; its object stays.
         tasks.wait().await;
-        // The end of the containers is told before the pod leaves the network and the API.
         worker.board.touch();
         if let Some(sandbox) = sandbox {
             worker.detach(&sandbox).await;
         }
+        worker.stop.cancelled().await;
         told.cancel();
         let _ = telling.await;
         leaving.abort();
@@ -138,11 +138,13 @@ impl Worker {
                 return Some(sandbox);
             }
         }
-        for container in &spec.containers {
+        // One that can't be started holds up no other.
+        let starting = spec.containers.iter().map(async |container| {
             if let Some(task) = self.task(&pod, container, &volumes, &sandbox, &policy).await {
                 tasks.spawn(task.run());
             }
-        }
+        });
+        futures::future::join_all(starting).await;
         Some(sandbox)
     }
 
