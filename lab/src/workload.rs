@@ -3,6 +3,7 @@
 //! They are this same binary under another name: a container runs it with the image's program as its first word.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,6 +14,9 @@ mod nginx;
 mod whoami;
 
 pub use nginx::serve_pages;
+
+/// How long servers go on accepting once they are told to stop.
+const LAME_DUCK: Duration = Duration::from_millis(500);
 
 /// A built-in program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +101,14 @@ pub async fn stopped() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
         _ = quit.recv() => {}
     }
+    Ok(())
+}
+
+/// Waits as [`stopped`], and then a moment longer: whoever chose this server just before it left the endpoints of its
+/// Service is still served.
+async fn leaving() -> anyhow::Result<()> {
+    stopped().await?;
+    tokio::time::sleep(LAME_DUCK).await;
     Ok(())
 }
 

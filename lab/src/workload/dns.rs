@@ -17,7 +17,7 @@ mod corefile;
 pub mod server;
 pub mod zone;
 
-use super::{flag, http, stopped};
+use super::{flag, http, leaving};
 use corefile::Corefile;
 use server::Server;
 
@@ -50,7 +50,7 @@ pub(super) async fn run(args: &[String]) -> anyhow::Result<()> {
     let udp = UdpSocket::bind(listen).await.with_context(|| format!("UDP {listen}"))?;
     let tcp = TcpListener::bind(listen).await.with_context(|| format!("TCP {listen}"))?;
     tokio::select! {
-        outcome = stopped() => outcome?,
+        outcome = leaving() => outcome?,
         () = server.run(udp, tcp) => {}
     }
     stop.cancel();

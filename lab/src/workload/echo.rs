@@ -4,7 +4,7 @@
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::{port, stopped};
+use super::{leaving, port};
 
 pub(super) async fn run(args: &[String]) -> anyhow::Result<()> {
     let port = port(args, "port", "ECHO_PORT", 7)?;
@@ -12,7 +12,7 @@ pub(super) async fn run(args: &[String]) -> anyhow::Result<()> {
     let udp = UdpSocket::bind(("0.0.0.0", port)).await?;
     println!("echo on TCP and UDP port {port}");
     tokio::select! {
-        outcome = stopped() => outcome,
+        outcome = leaving() => outcome,
         outcome = tcp_loop(tcp) => outcome,
         outcome = udp_loop(udp) => outcome,
     }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::http::{self, Request, Response};
-use super::{port, stopped};
+use super::{leaving, port};
 
 /// The version the headers and pages name.
 const VERSION: &str = "nginx/1.27.3";
@@ -29,7 +29,7 @@ pub(super) async fn run(args: &[String]) -> anyhow::Result<()> {
     let pages =
         HashMap::from([("/".to_owned(), WELCOME.to_owned()), ("/index.html".to_owned(), WELCOME.to_owned())]);
     let served = tokio::spawn(serve_pages(listener, stop.clone(), pages));
-    stopped().await?;
+    leaving().await?;
     stop.cancel();
     served.await?;
     Ok(())

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::http::{self, Request, Response};
-use super::{flag, port, stopped};
+use super::{flag, leaving, port};
 
 /// Most bytes `/data` gives.
 const DATA_MAX: usize = 256 << 20;
@@ -31,7 +31,7 @@ pub(super) async fn run(args: &[String]) -> anyhow::Result<()> {
         let who = Arc::clone(&who);
         async move { who.answer(request).await }
     }));
-    stopped().await?;
+    leaving().await?;
     stop.cancel();
     served.await?;
     Ok(())
