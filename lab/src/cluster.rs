@@ -334,6 +334,10 @@ impl Lab {
 
     /// Waits a moment before asking again, and says what for when it takes long; fails once `end` has passed.
     async fn patience(&self, end: Instant, waiting: String, said: &mut String) -> anyhow::Result<()> {
+        if let Some(trouble) = self.agents.get().into_iter().flatten().find_map(|(_, agent)| agent.trouble())
+        {
+            bail!(trouble);
+        }
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             bail!("not ready after {} s: {waiting}", READY_WITHIN.as_secs());

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use pleopod_lab::daemon;
 use pleopod_lab::layout::{DEFAULT_LAB, Layout};
-use pleopod_lab::topology::{self, Topology};
+use pleopod_lab::topology::{self, Topology, TopologyError};
 
 pub mod args;
 mod fault;
@@ -70,5 +70,8 @@ pub fn topology_of(layout: &Layout) -> anyhow::Result<Topology> {
 
 /// Checks the name of a lab to be made.
 pub fn check_lab_name(name: &str) -> anyhow::Result<()> {
-    topology::check_name("--name", name).map_err(Into::into)
+    match topology::check_name("--name", name) {
+        Err(TopologyError::Invalid { field, problem }) => bail!("{field}: {problem}"),
+        outcome => Ok(outcome?),
+    }
 }

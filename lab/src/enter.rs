@@ -62,6 +62,8 @@ pub struct Entry {
 pub enum Place {
     /// What the caller sees.
     Here,
+    /// What the caller sees, without any mount of cgroup2, in a cgroup namespace that begins at the cgroup joined.
+    WithoutCgroup2,
     /// A node's view: its own `/sys`, its bpffs in the usual place.
     Node(view::View),
     /// A container: a private copy of the machine's root, own pids.
@@ -145,6 +147,13 @@ impl Entry {
                 self.set_hostname()?;
                 self.execute()
             }
+            Place::WithoutCgroup2 => {
+                self.join_netns()?;
+                unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP)
+                    .context("making namespaces")?;
+                view::remove_cgroup2()?;
+                self.execute()
+            }
             Place::Node(view) => {
                 self.join_netns()?;
                 unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
@@ -218,7 +227,7 @@ impl Entry {
                 join(*pid, "ipc", CloneFlags::CLONE_NEWIPC)?;
                 join(*pid, "mnt", CloneFlags::CLONE_NEWNS)?;
             }
-            Place::Here | Place::Node(_) => bail!("this place has no inner process"),
+            Place::Here | Place::WithoutCgroup2 | Place::Node(_) => bail!("this place has no inner process"),
         }
         SigSet::all().thread_unblock().context("unblocking signals")?;
         self.execute()

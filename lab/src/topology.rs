@@ -107,12 +107,12 @@ pub struct Outside {
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {
     /// The file can't be read.
-    #[error("topology {path}: cannot be read: {source}")]
+    #[error("topology {path}: cannot be read: {why}")]
     Read {
         /// The file.
         path: String,
         /// What the system said.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// Not YAML, an unknown key or a value of the wrong form.
     #[error("topology {path}: {message}")]
@@ -175,8 +175,8 @@ impl Topology {
     /// When the file can't be read, isn't the expected YAML, or describes something that can't work.
     pub fn from_file(path: &Path) -> Result<Self, TopologyError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| TopologyError::Read { path: shown.clone(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|why| TopologyError::Read { path: shown.clone(), why })?;
         Self::from_yaml(&text, &shown)
     }
 

@@ -51,7 +51,7 @@ pub async fn up(name: Option<&str>, args: Up) -> anyhow::Result<()> {
             },
             cni: program(args.cni, "pleopod-cni", "--cni")?,
             agent_config: args.config.as_deref().map(agent_config).transpose()?.unwrap_or_default(),
-            kubeconfig: args.kubeconfig.map(std::path::absolute).transpose()?,
+            kubeconfig: args.kubeconfig.map(kubeconfig).transpose()?,
             dns: !args.without_dns,
         };
         start(&layout, &plan).context("starting the lab's daemon")?;
@@ -175,6 +175,11 @@ fn program(named: Option<PathBuf>, name: &str, flag: &str) -> anyhow::Result<Pat
             beside.display()
         )
     })
+}
+
+fn kubeconfig(path: PathBuf) -> anyhow::Result<PathBuf> {
+    std::fs::File::open(&path).with_context(|| format!("--kubeconfig {}", path.display()))?;
+    Ok(std::path::absolute(path)?)
 }
 
 fn agent_config(path: &Path) -> anyhow::Result<BTreeMap<String, serde_json::Value>> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::{Deserialize, Serialize};
 
 /// Mounts that make a node's view.
@@ -42,6 +42,20 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// Unmounts cgroup2 wherever it is, in a mount namespace that was just made.
+pub(super) fn remove_cgroup2() -> anyhow::Result<()> {
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).context("detaching mounts")?;
+    let mounts = fs::read_to_string("/proc/self/mounts").context("reading the mounts")?;
+    for line in mounts.lines() {
+        let mut words = line.split(' ');
+        if let (Some(point), Some("cgroup2")) = (words.nth(1), words.next()) {
+            umount2(point, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {point}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {

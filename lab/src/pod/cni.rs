@@ -42,12 +42,12 @@ pub struct Attachment {
 #[derive(Debug, thiserror::Error)]
 pub enum CniError {
     /// The plugin can't be run at all.
-    #[error("{}: {source}", program.display())]
+    #[error("{}: {why}", program.display())]
     Run {
         /// The binary.
         program: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The plugin took too long.
     #[error("the plugin did not finish {0} within {LIMIT:?}")]
@@ -168,7 +168,7 @@ impl Plugin {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let program = self.program.clone();
-        let failed = move |source| CniError::Run { program: program.clone(), source };
+        let failed = move |why| CniError::Run { program: program.clone(), why };
         // Spawned by the thread that is inside the node's namespace, so the plugin is too.
         let run = async move {
             let mut child = command.spawn()?;

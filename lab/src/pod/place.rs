@@ -46,12 +46,12 @@ pub enum PlaceError {
     #[error("container {0} is not running")]
     NotRunning(String),
     /// The records of the pod can't be read.
-    #[error("records of pod {pod}: {source}")]
+    #[error("records of pod {pod}: {why}")]
     Records {
         /// The pod.
         pod: String,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -85,7 +85,7 @@ pub fn find(index: &Path, namespace: &str, pod: &str, container: Option<&str>) -
         return Err(missing());
     }
     let dir = fs::read_link(link(index, namespace, pod)).map_err(|_| missing())?;
-    let records = |source| PlaceError::Records { pod: pod.to_owned(), source };
+    let records = |why| PlaceError::Records { pod: pod.to_owned(), why };
     let object = fs::read(dir.join(OBJECT)).map_err(records)?;
     let object: Pod = serde_json::from_slice(&object).map_err(|error| records(error.into()))?;
     let spec = object.spec.clone().unwrap_or_default();
