@@ -1,6 +1,6 @@
 //! Programs that do no work, for benches to compare with: one helper call and the end.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::Error;
 use crate::raw;
@@ -32,4 +32,13 @@ pub fn redirect(helper: Helper, ifindex: u32) -> Result<OwnedFd, Error> {
     };
     let insns = [mov(1, ifindex), mov(2, 0), mov(3, 0), mov(4, 0), call(id), exit];
     raw::prog_load(SCHED_CLS, name, &insns).map_err(Error::kernel(format!("loading {name}")))
+}
+
+/// `BPF_TCX_INGRESS` (kernel commit e420bed02507, 6.6).
+const TCX_INGRESS: u32 = 46;
+
+/// Runs a reference program on what comes in at an interface of this thread's network namespace, as long as the link lives.
+pub fn attach(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd, Error> {
+    let target = raw::Target::Interface(ifindex);
+    raw::link_create(program, target, TCX_INGRESS).map_err(Error::kernel("attaching a reference program"))
 }
