@@ -62,13 +62,19 @@ impl Which {
         nodes.iter().all(|name| topology.nodes.iter().any(|node| node.name == *name))
     }
 
-    /// Walks, and says how it went.
+    /// Walks, and says how it went. `programs` is the directory of our binaries; `colour` is for a terminal.
     ///
     /// # Errors
     /// When nothing could be run or printed at all. What a check finds is in the tally.
-    pub fn walk(self, layout: &Layout, programs: &Path, out: impl io::Write) -> anyhow::Result<Tally> {
+    pub fn walk(
+        self,
+        layout: &Layout,
+        programs: &Path,
+        out: impl io::Write,
+        colour: bool,
+    ) -> anyhow::Result<Tally> {
         let directory = lay_out(layout)?;
-        let mut session = Session::new(out, layout, programs, &directory)?;
+        let mut session = Session::new(out, layout, programs, &directory, colour)?;
         match self {
             Self::W1 => w1::walk(&mut session)?,
             Self::W4 => w4::walk(&mut session)?,

@@ -1,6 +1,6 @@
 //! Walking through a lab.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use anyhow::{Context, bail};
 use pleopod_lab::layout::Layout;
@@ -23,7 +23,9 @@ pub async fn walk(name: Option<&str>, which: Option<Which>) -> anyhow::Result<()
     };
     let programs = std::env::current_exe()?.parent().context("this program's directory")?.to_owned();
     let lab = layout.lab.clone();
-    let tally = tokio::task::spawn_blocking(move || which.walk(&layout, &programs, io::stdout())).await??;
+    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let walk = move || which.walk(&layout, &programs, io::stdout(), colour);
+    let tally = tokio::task::spawn_blocking(walk).await??;
     println!("# Lab {lab} stays up; `pleopod lab down --name {lab}` takes it away.");
     if !tally.failed.is_empty() {
         bail!("the walk: {} of {} checks did not hold", tally.failed.len(), tally.held + tally.failed.len());

@@ -31,7 +31,7 @@ pub fn attached<W: Write>(s: &mut Session<W>, node: &str) -> anyhow::Result<()> 
     } else {
         by_links(s, node)?;
     }
-    let maps = s.run("bpftool map list | grep -o 'name pleo_[a-z_]*' | sort | uniq -c")?;
+    let maps = s.run("bpftool map list | grep -o 'name pleo_[a-z_]*' | sort -u")?;
     s.check(
         "the maps have names",
         maps.says_all(&["pleo_ct", "pleo_endpoints", "pleo_ipcache", "pleo_metrics"]),

@@ -28,6 +28,17 @@ pub struct Session<W> {
     heading: usize,
     tally: Tally,
     began: Instant,
+    /// Whether the reader's terminal shows colours.
+    colour: bool,
+}
+
+/// What a piece of text is, for its colour.
+#[derive(Clone, Copy)]
+enum Kind {
+    Heading,
+    Command,
+    Held,
+    Failed,
 }
 
 /// How a walk went.
@@ -43,7 +54,13 @@ pub struct Tally {
 
 impl<W: Write> Session<W> {
     /// A session about the lab of `layout`, with the binaries in `programs`, in `directory`.
-    pub fn new(mut out: W, layout: &Layout, programs: &Path, directory: &Path) -> anyhow::Result<Self> {
+    pub fn new(
+        mut out: W,
+        layout: &Layout,
+        programs: &Path,
+        directory: &Path,
+        colour: bool,
+    ) -> anyhow::Result<Self> {
         let path = std::env::var("PATH").unwrap_or_default();
         let kubeconfig = layout.kubeconfig().display().to_string();
         let environment = vec![
@@ -62,13 +79,14 @@ impl<W: Write> Session<W> {
         }
         let (known, tally) = (String::new(), Tally::default());
         let directory = directory.to_owned();
-        Ok(Self { out, directory, known, environment, heading: 0, tally, began: Instant::now() })
+        Ok(Self { out, directory, known, environment, heading: 0, tally, began: Instant::now(), colour })
     }
 
     /// Says what to look at next.
     pub fn look(&mut self, title: &str, at: &str) -> anyhow::Result<()> {
         self.heading += 1;
-        writeln!(self.out, "\n=== {}. {title}", self.heading)?;
+        let heading = self.paint(Kind::Heading, &format!("=== {}. {title}", self.heading));
+        writeln!(self.out, "\n{heading}")?;
         self.note(at)
     }
 
@@ -129,18 +147,19 @@ impl<W: Write> Session<W> {
         match outcome {
             Ok(()) => {
                 self.tally.held += 1;
-                self.verdict(&format!("  ✓ {claim}"))?;
+                self.verdict(Kind::Held, &format!("  ✓ {claim}"))?;
             }
             Err(reason) => {
-                self.verdict(&format!("  ✗ {claim}: {reason}"))?;
+                self.verdict(Kind::Failed, &format!("  ✗ {claim}: {reason}"))?;
                 self.tally.failed.push(format!("{claim}: {reason}"));
             }
         }
         Ok(())
     }
 
-    fn verdict(&mut self, line: &str) -> anyhow::Result<()> {
+    fn verdict(&mut self, kind: Kind, line: &str) -> anyhow::Result<()> {
         for part in page::fold(line) {
+            let part = self.paint(kind, &part);
             writeln!(self.out, "{part}")?;
         }
         Ok(self.out.flush()?)
@@ -148,11 +167,13 @@ impl<W: Write> Session<W> {
 
     /// Prints the sum.
     pub fn end(mut self) -> anyhow::Result<Tally> {
-        let Tally { held, failed } = &self.tally;
+        let Tally { held, failed } = self.tally.clone();
         let took = self.began.elapsed().as_secs_f32();
-        writeln!(self.out, "\n=== {held} checks held, {} did not ({took:.1} s)", failed.len())?;
-        for reason in failed {
-            writeln!(self.out, "  ✗ {reason}")?;
+        let sum = format!("=== {held} checks held, {} did not ({took:.1} s)", failed.len());
+        let sum = self.paint(Kind::Heading, &sum);
+        writeln!(self.out, "\n{sum}")?;
+        for reason in &failed {
+            self.verdict(Kind::Failed, &format!("  ✗ {reason}"))?;
         }
         self.out.flush()?;
         Ok(self.tally)
@@ -184,8 +205,22 @@ impl<W: Write> Session<W> {
         Ok(Seen { code: out.status.code().unwrap_or(-1), text })
     }
 
+    fn paint(&self, kind: Kind, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let code = match kind {
+            Kind::Heading => "1;36",
+            Kind::Command => "1",
+            Kind::Held => "32",
+            Kind::Failed => "1;31",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
     fn prompt(&mut self, line: &str) -> anyhow::Result<()> {
         for (number, line) in line.lines().enumerate() {
+            let line = self.paint(Kind::Command, line);
             writeln!(self.out, "{} {line}", if number == 0 { "$" } else { ">" })?;
         }
         Ok(self.out.flush()?)

@@ -22,10 +22,23 @@ fn a_long_sentence_breaks_between_words() {
 }
 
 #[test]
-fn what_stood_right_in_a_table_stays_right() {
-    let parts = fold(&format!("4   {}      172.16.0.4   ready", "x".repeat(100)));
-    assert!(fits(&parts), "{parts:?}");
-    assert_eq!(parts.last().map(|part| part.chars().count()), Some(WIDTH));
+fn brackets_stay_together() {
+    let flow = format!("{} to-endpoint FORWARDED (TCP Flags: ACK, PSH)", "word ".repeat(17).trim_end());
+    let parts = fold(&flow);
+    assert_eq!(parts[1].trim_start(), "(TCP Flags: ACK, PSH)");
+    assert!(fits(&parts));
+}
+
+#[test]
+fn a_table_gives_up_its_widest_gaps() {
+    let row = format!("4    Disabled   {}{}172.16.0.4   ready", "x".repeat(60), " ".repeat(60));
+    let parts = fold(&row);
+    assert_eq!(parts.len(), 1, "{parts:?}");
+    assert_eq!(parts[0].chars().count(), WIDTH);
+    assert!(
+        parts[0].starts_with("4    Disabled   x") && parts[0].ends_with("172.16.0.4   ready"),
+        "{parts:?}"
+    );
 }
 
 #[test]

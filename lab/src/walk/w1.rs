@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use super::seen::{Seen, so};
-use super::service;
 use super::session::Session;
+use super::{programs, service};
 
 /// The node that the manifest names.
 pub const NODE: &str = "acme-control";
@@ -20,7 +20,9 @@ pub fn walk<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
     service::system_calls(s)?;
     wire(s)?;
     service::node_process(s, NODE)?;
-    service::api_server(s)
+    service::api_server(s)?;
+    programs::attached(s, NODE)?;
+    without_cgroup2(s)
 }
 
 fn pods<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
@@ -124,4 +126,27 @@ fn wire<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
     s.check("from netpod's address to webpod1's, port 80", outcome)?;
     let outcome = seen.lacks(&s.value("SVC"));
     s.check("the Service's address is nowhere", outcome)
+}
+
+fn without_cgroup2<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
+    s.look(
+        "A node without cgroup2",
+        "The choice in connect() hangs on cgroup2. The agent is started anew where cgroup2 is mounted nowhere: it mounts \
+         its own, and Services go on.",
+    )?;
+    s.run(&format!("pleopod lab fault agent {NODE} without-cgroup2"))?;
+    let command = format!("grep 'no cgroup2 mounted' ../nodes/{NODE}/agent.log | tail -n 1");
+    let log = s.run_until(&command, |seen| seen.ended(0))?;
+    s.check("it says that it mounted its own", log.says("mounted our own"))?;
+    let hooks =
+        s.run_until("pleopod status --verbose | grep 'sock_connect4\\|sock_getpeer4'", |seen| seen.ended(0))?;
+    s.check(
+        "its socket programs hang there",
+        hooks.says_all(&["sock_connect4 prog_id", "sock_getpeer4 prog_id"]),
+    )?;
+    let answer = s.run("p0 curl -s -m 5 svc | grep Hostname")?;
+    s.check("the Service answers", answer.says("Hostname: webpod"))?;
+    s.run(&format!("pleopod lab fault agent {NODE} restart"))?;
+    let well = s.run_until("pleopod status | head -n 2", |seen| seen.says("Agent:").and(seen.says("Ok")))?;
+    s.check("and with cgroup2 again, the agent is well", well.says("Ok"))
 }

@@ -60,8 +60,7 @@ fn addresses<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
         "Each agent hands out its node's part of the pod network: router, health, and the pods by name.",
     )?;
     for (pod, node) in PODS.into_iter().zip(NODES) {
-        let status =
-            s.run(&format!("pleopod status --verbose --node {node} | grep -A 5 'Allocated addresses'"))?;
+        let status = s.run(&format!("pleopod status --verbose --node {node} | grep -A 4 Allocated"))?;
         let outcome = status.says_all(&["(router)", "(health)", &format!("(default/{pod}")]);
         s.check(&format!("{node} has router, health and {pod}"), outcome)?;
     }
@@ -177,7 +176,7 @@ fn ping<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
         "default/netpod (ID:@) <- default/webpod2 (ID:@) to-network FORWARDED (ICMPv4 EchoReply)",
         "default/netpod (ID:@) <- default/webpod2 (ID:@) to-endpoint FORWARDED (ICMPv4 EchoReply)",
     ];
-    let command = "pleopod observe --pod netpod --ip $WEBPOD2IP --protocol icmp --last 4";
+    let command = "pleopod observe --pod webpod2 --protocol icmp --last 4";
     let seen = s.run_until(command, |seen| flows(seen, &lines))?;
     s.check("echo request and reply, on both nodes", flows(&seen, &lines))
 }
@@ -204,7 +203,7 @@ fn web<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
     });
     let lines = lines.each_ref().map(String::as_str);
     // Answers are delivered to netpod on k8s-s, requests to webpod2 on k8s-w2.
-    let command = "pleopod observe --pod netpod --ip $WEBPOD2IP --port 80 --type trace:to-endpoint --last 8";
+    let command = "pleopod observe --pod webpod2 --port 80 --type trace:to-endpoint --last 8";
     let seen = s.run_until(command, |seen| flows(seen, &lines))?;
     s.check("SYN to the last ACK, each as it was delivered", flows(&seen, &lines))
 }
@@ -219,7 +218,7 @@ fn refused<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
         "-> default/webpod2:8080 (ID:@) to-endpoint FORWARDED (TCP Flags: SYN)",
         "<- default/webpod2:8080 (ID:@) to-endpoint FORWARDED (TCP Flags: ACK, RST)",
     ];
-    let command = "pleopod observe --pod netpod --ip $WEBPOD2IP --port 8080 --last 4";
+    let command = "pleopod observe --pod webpod2 --port 8080 --last 4";
     let seen = s.run_until(command, |seen| flows(seen, &lines))?;
     s.check("SYN there, RST back", flows(&seen, &lines))
 }
@@ -243,7 +242,7 @@ fn world<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
         "<- 203.0.113.10:80 (world) to-endpoint FORWARDED (TCP Flags: SYN, ACK)",
         "-> 203.0.113.10:80 (world) to-network FORWARDED (TCP Flags: ACK, FIN)",
     ];
-    let command = "pleopod observe --pod netpod --ip 203.0.113.10 --port 80 --type trace --last 8";
+    let command = "pleopod observe --ip 203.0.113.10 --port 80 --type trace --last 8";
     let seen = s.run_until(command, |seen| flows(seen, &lines))?;
     s.check("the connection to the world, with its address", flows(&seen, &lines))
 }
@@ -261,7 +260,7 @@ fn translation<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
         "default/webpod@:80 (ID:@) <> default/netpod:@ (ID:@) pre-xlate-rev TRACED (TCP)",
         "default/svc:80 (world) <> default/netpod:@ (ID:@) post-xlate-rev TRANSLATED (TCP)",
     ];
-    let command = "pleopod observe --pod netpod --protocol tcp --type trace-sock --last 6";
+    let command = "pleopod observe --pod netpod --protocol tcp --type trace-sock --last 7";
     let seen = s.run_until(command, |seen| flows(seen, &lines))?;
     s.check("all four observation points", flows(&seen, &lines))
 }
@@ -281,7 +280,7 @@ fn restored<W: Write>(s: &mut Session<W>) -> anyhow::Result<()> {
         "Programs and maps stay in the kernel meanwhile; addresses are kept, and marked.",
     )?;
     s.run(&format!("pleopod lab fault agent {} restart", NODES[0]))?;
-    let command = format!("pleopod status --verbose --node {} | grep -A 5 'Allocated addresses'", NODES[0]);
+    let command = format!("pleopod status --verbose --node {} | grep -A 4 Allocated", NODES[0]);
     let wanted = format!("{} (default/netpod [restored])", s.value("NETPODIP"));
     let status = s.run_until(&command, |seen| seen.says(&wanted))?;
     s.check("netpod has its address, restored", status.says(&wanted))?;
