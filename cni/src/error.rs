@@ -41,6 +41,11 @@ impl Error {
         Self { code, msg: msg.into() }
     }
 
+    /// The same sentence with another number.
+    pub fn numbered(self, code: Code) -> Self {
+        Self { code, ..self }
+    }
+
     #[cfg(test)]
     pub fn code(&self) -> Code {
         self.code

@@ -91,7 +91,7 @@ fn status(conf: &NetConf) -> Result<Option<String>, Error> {
     let called =
         agent::call(&conf.socket, "STATUS", |mut c| async move { c.status(CniStatusRequest {}).await });
     // Whatever is wrong, STATUS has one code for it.
-    called.map(|_| None).map_err(|e| Error::new(Code::NotAvailable, e.to_string()))
+    called.map(|_| None).map_err(|e| e.numbered(Code::NotAvailable))
 }
 
 fn gc(conf: &NetConf) -> Result<Option<String>, Error> {
