@@ -79,8 +79,10 @@ pub struct Core {
     pub desired: Desired,
     /// Planned Services.
     pub services: pleopod_plan::Services,
-    /// Problems of the last plan.
+    /// Everything that is wrong with objects, sorted.
     pub problems: Vec<Problem>,
+    /// Those of the last plan of everything but Services.
+    planned_problems: Vec<Problem>,
     /// The kernel.
     pub hands: Hands,
     /// Part of every pod's security labels.
@@ -100,6 +102,8 @@ pub struct Core {
     next_count: Instant,
     /// When what the eyes know is made anew, if it is stale.
     eyes_stale: Option<Instant>,
+    /// Why the agent can't go on.
+    broken: Option<anyhow::Error>,
 }
 
 /// What the next pass must look at.
@@ -176,6 +180,7 @@ impl Core {
             desired: Desired::default(),
             services: pleopod_plan::Services::default(),
             problems: Vec::new(),
+            planned_problems: Vec::new(),
             hands: parts.hands,
             cluster_name: parts.cluster_name,
             claims: BTreeMap::new(),
@@ -188,18 +193,24 @@ impl Core {
             next_full: Instant::now() + FULL_EVERY,
             next_count: Instant::now(),
             eyes_stale: None,
+            broken: None,
         }
     }
 
-    /// Works until every [`Handle`] is gone. Blocks; to be run on a thread of its own.
-    pub fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, runtime: &tokio::runtime::Handle) {
+    /// Works until every [`Handle`] is gone, or until something is wrong that only a new start puts right. Blocks; to be
+    /// run on a thread of its own.
+    pub fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        runtime: &tokio::runtime::Handle,
+    ) -> anyhow::Result<()> {
         loop {
             self.health.beat();
             let wait = self.next_deadline();
             let first = runtime.block_on(async { tokio::time::timeout(wait, commands.recv()).await });
             match first {
                 Ok(Some(command)) => self.take(command),
-                Ok(None) => return,
+                Ok(None) => return Ok(()),
                 Err(_) => {}
             }
             for _ in 0..BURST {
@@ -210,6 +221,9 @@ impl Core {
             }
             self.pass();
             self.tick();
+            if let Some(why) = self.broken.take() {
+                return Err(why);
+            }
         }
     }
 
@@ -296,10 +310,33 @@ impl Core {
             self.update_eyes();
         }
         self.hands.chores(now);
+        if self.hands.look_is_due(now) {
+            self.broken = self.hands.look_after_links(now).err();
+        }
         if now >= self.next_count {
             self.next_count = now + COUNT_EVERY;
             self.eyes.lost_in_kernel(self.hands.lost_events());
         }
+    }
+
+    /// A link of the node changed: routes that went with it are put back.
+    pub fn follow_links(&mut self) {
+        if let Err(error) = self.hands.look_after_links(Instant::now()) {
+            self.broken = Some(error);
+            return;
+        }
+        if !self.synced {
+            return;
+        }
+        if let Err(error) = self.hands.reload_routes() {
+            tracing::warn!(error = format!("{error:#}"), "reading the routes");
+            return;
+        }
+        let changed = self.hands.converge_routes(&self.desired);
+        if changed > 0 {
+            tracing::info!(changed, "routes followed the links");
+        }
+        self.say_how_it_went();
     }
 
     fn update_eyes(&mut self) {

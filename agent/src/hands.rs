@@ -24,7 +24,7 @@ use pleopod_ipam::Lease;
 use pleopod_model::desired::{Desired, Frontend, FrontendKey, LocalPod};
 use pleopod_model::observed::{Row, RowState};
 use pleopod_sys_bpf::{LoadOptions, Loaded, Reuse};
-use pleopod_sys_link::{Link, Netlink};
+use pleopod_sys_link::{Link, Netlink, Target};
 use pleopod_sys_netns::Netns;
 
 use crate::config::Config;
@@ -39,6 +39,7 @@ pub struct Hands {
     connections: Connections,
     reaper: Reaper,
     base: Base,
+    base_spec: BaseSpec,
     uplinks: Vec<Link>,
     /// The node's own addresses.
     node: Vec<IpAddr>,
@@ -87,7 +88,8 @@ impl Hands {
             );
         }
         let addresses = start.router.iter().chain(&start.health).copied().collect();
-        let base = base::prepare(&mut netlink, &BaseSpec { addresses, mtu })?;
+        let base_spec = BaseSpec { addresses, mtu };
+        let base = base::prepare(&mut netlink, &base_spec)?;
         let bpf = bpf_config(config, start, &base)?;
         let options = LoadOptions {
             pins: config.bpffs.join("pleopod"),
@@ -117,6 +119,7 @@ impl Hands {
             tables,
             routes,
             base,
+            base_spec,
             uplinks,
             node: start.node.clone(),
             bpf,
@@ -298,6 +301,17 @@ impl Hands {
         Ok(self.routes.load()?)
     }
 
+    /// Reads the routes anew; the kernel takes those of a link that goes down away without a word.
+    pub fn reload_routes(&mut self) -> anyhow::Result<()> {
+        Ok(self.routes.load()?)
+    }
+
+    /// Names of the node's own links: those whose going takes routes with it.
+    pub fn own_links(&self) -> Vec<String> {
+        let base = [&self.base.host, &self.base.net];
+        base.into_iter().chain(&self.uplinks).map(|link| link.name.clone()).collect()
+    }
+
     /// Rows that could not be written.
     pub fn failed(&self) -> Vec<Row> {
         let routes = self.routes.rows().into_iter().filter(|r| r.state != RowState::Sync);
@@ -373,31 +387,54 @@ impl Hands {
         self.metrics().iter().filter(|m| lost(m)).map(|m| m.packets).sum()
     }
 
-    /// When [`Self::chores`] next has something to do.
+    /// When [`Self::chores`] or [`Self::look_after_links`] next has something to do.
     pub fn next_chore(&self) -> Instant {
         self.next_sweep.min(self.next_look)
     }
 
-    /// What comes with time: expired connections go, hooks of new interfaces are filled.
+    /// What comes with time: expired connections go.
     pub fn chores(&mut self, now: Instant) {
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP_EVERY;
-            let departed = std::mem::take(&mut self.departed);
-            let swept = self.connections.sweep(monotonic()).and_then(|_| self.connections.forget(&departed));
-            if let Err(error) = swept {
-                tracing::warn!(%error, "sweeping connections");
+            let swept =
+                self.connections.sweep(monotonic()).and_then(|_| self.connections.forget(&self.departed));
+            match swept {
+                Ok(_) => self.departed.clear(),
+                Err(error) => tracing::warn!(%error, "sweeping connections; tried again in 10 s"),
             }
         }
-        if now >= self.next_look {
-            self.next_look = now + LOOK_EVERY;
-            self.look_after_links();
+    }
+
+    /// Looks over the node's own links and their hooks, and puts right what differs. An error is for good: the programs
+    /// know `pleo_host` and `pleo_net` by numbers they were loaded with.
+    pub fn look_after_links(&mut self, now: Instant) -> anyhow::Result<()> {
+        self.next_look = now + LOOK_EVERY;
+        for held in [&self.base.host, &self.base.net] {
+            match self.netlink.link(Target::Name(&held.name)) {
+                Ok(Some(link)) if link.index == held.index => {}
+                Ok(_) => anyhow::bail!(
+                    "link {} was taken away; the agent ends, its next start makes it anew",
+                    held.name
+                ),
+                Err(error) => tracing::warn!(%error, "looking over {}", held.name),
+            }
         }
+        if let Err(error) = base::prepare(&mut self.netlink, &self.base_spec) {
+            tracing::warn!(error = format!("{error:#}"), "looking over {}", base::HOST_IFNAME);
+        }
+        self.look_after_uplinks();
+        Ok(())
+    }
+
+    /// Whether it is time for [`Self::look_after_links`].
+    pub fn look_is_due(&self, now: Instant) -> bool {
+        now >= self.next_look
     }
 }
 
 impl Hands {
     /// An uplink that was taken away and came back has another index and no programs.
-    fn look_after_links(&mut self) {
+    fn look_after_uplinks(&mut self) {
         let names: Vec<String> = self.uplinks.iter().map(|l| l.name.clone()).collect();
         let now = match base::uplinks(&mut self.netlink, &names, &self.node) {
             Ok(now) => now,

@@ -1,7 +1,8 @@
 //! Whether the agent is alive, and whether it is ready.
 //!
-//! Alive: the core loop beats. Ready: the watches are in step and the last pass of `apply` left nothing undone. An API
-//! server that is away makes an agent neither dead nor unready: what is in the kernel goes on working.
+//! Alive: the core loop beats. Ready: every kind was listed and the kernel's tables are kept in step, so a new pod can
+//! be connected. Neither a row that failed nor an API server that is away makes the agent unready: what is in the kernel
+//! goes on working, and status tells.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -7,6 +7,7 @@ mod hands;
 mod health;
 mod install;
 mod journal;
+mod links;
 mod lock;
 mod log;
 mod metrics;

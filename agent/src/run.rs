@@ -31,7 +31,7 @@ use crate::door::{agent::AgentDoor, cni::CniDoor, health, socket};
 use crate::health::Health;
 use crate::start::{Beginning, begin};
 use crate::tasks::Tasks;
-use crate::{lock, metrics};
+use crate::{links, lock, metrics};
 
 /// Parts without which new pods can't be served.
 const GATES: [&str; 2] = ["datapath", "kubernetes"];
@@ -151,6 +151,7 @@ async fn work(
     let node = own_node(&config.node_name, &Lookup::new(client.clone()), &health).await;
     let (tasks, todo) = mpsc::unbounded_channel();
     let (ready, started) = oneshot::channel();
+    let (over, ended) = oneshot::channel();
     let beginning = Beginning {
         config: config.clone(),
         node,
@@ -159,8 +160,9 @@ async fn work(
         eyes: eyes.clone(),
         tasks: tasks.clone(),
     };
-    core_thread(beginning, commands, ready)?;
-    let (router, node_health) = started.await.context("the core ended while starting")??;
+    core_thread(beginning, commands, ready, over)?;
+    let Started { router, node_health, links } = started.await.context("the core ended while starting")??;
+    links::watch(core.clone(), links)?;
     let _reader = Reader::spawn(eyes, &pins).context("reading the ring of events")?;
 
     let publisher = Publisher::new(client.clone(), config.node_name.clone());
@@ -178,7 +180,10 @@ async fn work(
 
     let watches = Watches::start(client, &pleopod_intake_kube::watches::Config::new(&config.node_name));
     tokio::spawn(watch_health(watches.health(), health));
-    feed(watches, core).await
+    tokio::select! {
+        outcome = feed(watches, core) => outcome,
+        outcome = ended => outcome.context("the core's thread panicked")?,
+    }
 }
 
 /// Events of the API server to the core.
@@ -264,21 +269,32 @@ async fn own_node(name: &str, lookup: &Lookup, health: &Health) -> Node {
     }
 }
 
-/// What the core's start gives: router and health addresses.
-type Started = anyhow::Result<(Vec<std::net::IpAddr>, Vec<std::net::IpAddr>)>;
+/// What the core's start gives.
+struct Started {
+    router: Vec<std::net::IpAddr>,
+    node_health: Vec<std::net::IpAddr>,
+    /// Names of the node's own links.
+    links: Vec<String>,
+}
 
-/// Starts the thread that owns the core.
+/// Starts the thread that owns the core. `over` hears why it ended.
 fn core_thread(
     beginning: Beginning,
     commands: mpsc::UnboundedReceiver<Command>,
-    ready: oneshot::Sender<Started>,
+    ready: oneshot::Sender<anyhow::Result<Started>>,
+    over: oneshot::Sender<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let body = move || match begin(beginning) {
         Ok(core) => {
-            let addresses = (core.facts.router.clone(), core.facts.health.clone());
-            if ready.send(Ok(addresses)).is_ok() {
-                Core::run(core, commands, &runtime);
+            let started = Started {
+                router: core.facts.router.clone(),
+                node_health: core.facts.health.clone(),
+                links: core.hands.own_links(),
+            };
+            if ready.send(Ok(started)).is_ok() {
+                // Nobody to tell only when the agent stops.
+                let _ = over.send(Core::run(core, commands, &runtime));
             }
         }
         Err(error) => drop(ready.send(Err(error))),

@@ -17,14 +17,17 @@ impl Core {
             return;
         }
         if !self.synced {
-            self.synced = true;
             self.refresh_identities();
-            self.full_pass();
+            if !self.full_pass() {
+                return;
+            }
+            self.synced = true;
             self.health.set("kubernetes", Ok("every kind is listed".into()));
         }
         let started = Instant::now();
         let mut changed = 0;
         let mut touched = self.todo.tables || self.todo.all_services;
+        let problems = self.todo.changed.problems;
         if std::mem::take(&mut self.todo.all_services) {
             self.todo.changed = Default::default();
             self.services.rebuild(self.store.intent(), &self.facts.name);
@@ -40,8 +43,11 @@ impl Core {
             changed += self.hands.converge_routes(&planned.desired);
             self.desired = planned.desired;
             answers.into_iter().for_each(|answer| answer());
-            self.settle_problems(planned.problems);
+            self.planned_problems = planned.problems;
             self.task(Task::Publish);
+        }
+        if touched || problems {
+            self.settle_problems();
         }
         if touched {
             self.eyes_stale.get_or_insert(Instant::now() + EYES_EVERY);
@@ -52,11 +58,11 @@ impl Core {
         }
     }
 
-    /// Reads the kernel anew and compares everything.
-    pub(super) fn full_pass(&mut self) {
+    /// Reads the kernel anew and compares everything. `false` when it can't be read: then nothing is written either.
+    pub(super) fn full_pass(&mut self) -> bool {
         if let Err(error) = self.hands.reload() {
             self.health.set("datapath", Err(format!("reading the kernel: {error:#}")));
-            return;
+            return false;
         }
         self.services.rebuild(self.store.intent(), &self.facts.name);
         self.todo.changed = Default::default();
@@ -64,16 +70,21 @@ impl Core {
         let changed =
             self.hands.converge(&planned.desired) + self.hands.services(self.services.frontends(), None);
         self.desired = planned.desired;
-        self.settle_problems(planned.problems);
+        self.planned_problems = planned.problems;
+        self.settle_problems();
         if changed > 0 {
             tracing::info!(changed, "full pass put rows right");
         }
         self.eyes_stale.get_or_insert(Instant::now());
         self.task(Task::Publish);
+        self.health.set("datapath", Ok("programs are attached, tables are kept in step".into()));
         self.say_how_it_went();
+        true
     }
 
-    fn settle_problems(&mut self, mut problems: Vec<pleopod_model::Problem>) {
+    /// Brings together what the plan, the Services and single objects complain of, and tells what is new.
+    fn settle_problems(&mut self) {
+        let mut problems = self.planned_problems.clone();
         problems.extend(self.services.problems());
         problems.extend(self.store.problems().cloned());
         problems.sort();
@@ -87,7 +98,9 @@ impl Core {
         }
     }
 
-    fn say_how_it_went(&mut self) {
+    /// Rows that failed are told, and do not make the agent unready: a route to one node that can't be reached is no
+    /// reason to refuse pods. A pod whose own rows fail is refused by itself.
+    pub(super) fn say_how_it_went(&mut self) {
         let failed = self.hands.failed();
         let outcome = match failed.first() {
             None => Ok("the kernel holds what it should".to_owned()),
@@ -104,7 +117,7 @@ impl Core {
                 Err(format!("{} {}: {why}{more}; tried again every 30 s", row.table, row.key))
             }
         };
-        self.health.set("datapath", outcome);
+        self.health.set("tables", outcome);
     }
 
     /// Pods whose labels changed get another identity.

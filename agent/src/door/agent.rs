@@ -176,8 +176,20 @@ fn status_of(core: &mut Core, verbose: bool) -> impl FnOnce(&mut wire::StatusRep
     let services = core.services.frontends().len();
     let mtu = core.hands.mtu();
     let problems = core.problems.clone();
+    let attached: Vec<_> = core
+        .hands
+        .hooks()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|h| wire::Attached {
+            program: h.program,
+            hook: h.hook,
+            program_id: h.program_id,
+            link_id: h.link_id,
+            error: String::new(),
+        })
+        .collect();
     let mut addresses = Vec::new();
-    let mut attached = Vec::new();
     if verbose {
         addresses = core
             .ipam
@@ -187,19 +199,6 @@ fn status_of(core: &mut Core, verbose: bool) -> impl FnOnce(&mut wire::StatusRep
                 address: a.address.to_string(),
                 owner: a.owner,
                 restored: a.restored,
-            })
-            .collect();
-        attached = core
-            .hands
-            .hooks()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|h| wire::Attached {
-                program: h.program,
-                hook: h.hook,
-                program_id: h.program_id,
-                link_id: h.link_id,
-                error: String::new(),
             })
             .collect();
     }
