@@ -228,6 +228,14 @@ pub fn until<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>
     }
 }
 
+/// Fails for a line that a page of 120 columns does not hold. The path of the binaries may be any length.
+#[track_caller]
+pub fn fits_a_page(text: &str) {
+    for line in text.lines().filter(|line| !line.starts_with("$ export PATH=")) {
+        assert!(line.chars().count() <= 120, "wider than a page: {line}");
+    }
+}
+
 /// A manifest that the lab brings along, such as `w4.yaml`.
 #[must_use]
 pub fn manifest(name: &str) -> String {
