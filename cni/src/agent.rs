@@ -41,10 +41,18 @@ fn unreachable(socket: &str, what: &str, why: &str) -> Error {
 }
 
 fn from_status(socket: &str, what: &str, status: &Status) -> Error {
-    let code = match status.code() {
-        Grpc::Unavailable | Grpc::Cancelled | Grpc::Unknown if status.message().contains("transport") => {
-            return unreachable(socket, what, status.message());
+    // The agent itself never answers with the first two: the call was cut off, or nobody answered in time.
+    let cut_off = match status.code() {
+        Grpc::Cancelled | Grpc::Unknown => true,
+        Grpc::Unavailable | Grpc::Internal => {
+            ["transport error", "h2 protocol error"].iter().any(|t| status.message().contains(t))
         }
+        _ => false,
+    };
+    if cut_off {
+        return unreachable(socket, what, status.message());
+    }
+    let code = match status.code() {
         Grpc::Unavailable | Grpc::ResourceExhausted | Grpc::DeadlineExceeded | Grpc::Aborted => {
             Code::TryAgainLater
         }
@@ -62,4 +70,28 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         last = next;
     }
     last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_dies_or_hangs_in_the_middle_can_be_asked_again() {
+        for status in [
+            Status::cancelled("Timeout expired"),
+            Status::unknown("h2 protocol error: error reading a body from connection"),
+            Status::unavailable("transport error"),
+            Status::internal("h2 protocol error: stream closed because of a broken pipe"),
+        ] {
+            let error = from_status("/run/agent.sock", "DEL of container c1", &status);
+            assert_eq!(error.code(), Code::TryAgainLater, "{status:?}");
+            let text = error.to_string();
+            assert!(text.contains("pleopod-agent does not answer at /run/agent.sock"), "{text}");
+        }
+        let kernel = Status::internal("create veth pair: File exists");
+        assert_eq!(from_status("/run/agent.sock", "ADD", &kernel).code(), Code::Refused);
+        let starting = Status::unavailable("pleopod-agent is not ready: kubernetes: starting");
+        assert_eq!(from_status("/run/agent.sock", "ADD", &starting).code(), Code::TryAgainLater);
+    }
 }
