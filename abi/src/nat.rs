@@ -44,8 +44,20 @@ pub struct NatValue {
     pub addr: Addr16,
     /// `OUT`: the new source port. `IN`: the pod's port.
     pub port: Be16,
-    /// Zero.
-    pub _pad: u16,
-    /// End of life, in [beats](crate::time::beats).
+    /// [`flags`](nat_flags), the same in both entries of a connection.
+    pub flags: u16,
+    /// End of life, in [beats](crate::time::beats), the same in both entries.
     pub expires: u32,
+}
+
+/// Bits of [`NatValue::flags`].
+pub mod nat_flags {
+    /// Something came back.
+    pub const REPLIED: u16 = 1;
+    /// The pod sent FIN.
+    pub const FIN_OUT: u16 = 2;
+    /// The world sent FIN.
+    pub const FIN_IN: u16 = 4;
+    /// Either side sent RST.
+    pub const RESET: u16 = 8;
 }

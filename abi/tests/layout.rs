@@ -41,7 +41,7 @@ fn records_keep_their_layout() {
         FragKey { src dst id proto _pad }
         FragValue { sport dport expires }
         NatKey { src dst sport dport proto dir _pad }
-        NatValue { addr port _pad expires }
+        NatValue { addr port flags expires }
         NodeValue { uplink_ifindex uplink_mtu addr4 addr6 }
         RouteValue { src dst sport dport proto tos family _pad next_hop tick ifindex }
         MetricValue { packets bytes }

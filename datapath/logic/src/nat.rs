@@ -1,14 +1,15 @@
-//! Source translation: which packets, which ports, which keys.
+//! Source translation: which packets, which ports, which keys, for how long.
 
-use crate::tuple::Tuple;
+use crate::{tuple::Tuple, wire::tcp};
 use pleopod_abi::{
     Addr16, Be16,
-    nat::{NatKey, nat_dir},
+    config::CtTimeouts,
+    nat::{NatKey, NatValue, nat_dir, nat_flags},
     proto,
 };
 
 /// Ports that are tried before a connection is refused.
-pub const ATTEMPTS: u32 = 16;
+pub const ATTEMPTS: u32 = 64;
 
 /// Whether the protocol can be translated.
 #[inline(always)]
@@ -62,4 +63,64 @@ pub const fn candidate(own: Be16, random: u32, attempt: u32, min: u16, max: u16)
     // Odd steps of varying length: neighbours of a busy port are busy too.
     let at = (random >> 8).wrapping_add(attempt.wrapping_mul((random & 0xff) | 1)) % span;
     Be16::new(min + at as u16)
+}
+
+/// The connection whose answers come under `answer`, as its pod sends it.
+#[inline(always)]
+pub const fn connection(answer: &NatKey, holder: &NatValue) -> Tuple {
+    let dport = if is_icmp(answer.proto) { holder.port } else { answer.sport };
+    Tuple { src: holder.addr, dst: answer.src, sport: holder.port, dport, proto: answer.proto }
+}
+
+/// Flags of a translation after a packet in direction `dir` (one of [`nat_dir`]).
+#[inline(always)]
+pub const fn flags_after(before: u16, dir: u8, protocol: u8, tcp_flags: u8) -> u16 {
+    let outward = dir == nat_dir::OUT;
+    let mut flags = if outward { before } else { before | nat_flags::REPLIED };
+    if protocol != proto::TCP {
+        return flags;
+    }
+    if outward {
+        if tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN {
+            // The pod uses its port again.
+            return 0;
+        }
+        // Who goes on sending was not reset: somebody guessed.
+        flags &= !nat_flags::RESET;
+    }
+    if tcp_flags & tcp::RST != 0 {
+        flags |= nat_flags::RESET;
+    }
+    if tcp_flags & tcp::FIN != 0 {
+        flags |= if outward { nat_flags::FIN_OUT } else { nat_flags::FIN_IN };
+    }
+    flags
+}
+
+/// Whether both sides of a TCP connection are done with it.
+#[inline(always)]
+pub const fn is_closed(flags: u16) -> bool {
+    const BOTH: u16 = nat_flags::FIN_OUT | nat_flags::FIN_IN;
+    flags & nat_flags::RESET != 0 || flags & BOTH == BOTH
+}
+
+/// Beats that a translation lives without a packet.
+#[inline(always)]
+pub const fn life(protocol: u8, flags: u16, timeouts: &CtTimeouts) -> u32 {
+    let replied = flags & nat_flags::REPLIED != 0;
+    match protocol {
+        proto::TCP if is_closed(flags) => timeouts.tcp_close,
+        proto::TCP if replied => timeouts.tcp_established,
+        proto::TCP => timeouts.tcp_syn,
+        proto::UDP if replied => timeouts.replied,
+        proto::UDP => timeouts.unreplied,
+        _ => timeouts.icmp,
+    }
+}
+
+/// Whether a translation that still lives may be taken away when ports are short. TCP says when it ends; for the others silence
+/// has to do, as nobody is told that a datagram was the last one.
+#[inline(always)]
+pub const fn yields(protocol: u8, flags: u16) -> bool {
+    protocol != proto::TCP || is_closed(flags)
 }

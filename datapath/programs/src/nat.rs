@@ -1,29 +1,35 @@
 //! Masquerading: pods reach the world with the node's address, and the answers find their way back.
 //!
 //! Two entries per connection in `pleo_nat`: `OUT` from the pod's tuple to the node's port, `IN` from the answer's tuple to the
-//! pod. `IN` is claimed first and without overwriting, so a port is never given twice for the same destination.
+//! pod. `IN` is claimed first and without overwriting, so a port is never given twice for the same destination. The two live and
+//! end together. When all ports that are tried are taken, of the connections that may be over the one that was silent for longest
+//! gives its port up.
 
 use crate::{
     config::config,
     maps,
-    scene::{Scene, forget, node},
+    scene::{Scene, Search, forget, node},
     skb::Skb,
+    track::timeouts,
 };
 use aya_ebpf::{
     bindings::__sk_buff,
-    helpers::generated::{bpf_get_prandom_u32, bpf_l3_csum_replace, bpf_l4_csum_replace},
+    helpers::generated::{bpf_get_prandom_u32, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_loop},
 };
+use core::ffi::c_void;
 use pleopod_abi::{
     Addr16, Be16, DropReason,
-    nat::{NatKey, NatValue},
+    nat::{NatKey, NatValue, nat_dir},
     proto,
     time::beats,
 };
 use pleopod_datapath_logic::{
     checksum::address_difference,
-    nat::{ATTEMPTS, answer_key, candidate, in_key, is_icmp, out_key, supported},
-    parse::{self, shape},
-    tuple::Tuple,
+    nat::{
+        ATTEMPTS, answer_key, candidate, connection, flags_after, in_key, is_icmp, life, out_key, supported,
+        yields,
+    },
+    parse::{self, Parsed, shape},
     wire::ETHERNET_LEN,
 };
 
@@ -67,7 +73,7 @@ fn outward_inner(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
         if !read_quoted(skb, scene) {
             return Ok(false);
         }
-        let Some(mapped) = find(&out_key(&scene.quoted.tuple.reversed()), scene.now) else {
+        let Some(mapped) = live(&out_key(&scene.quoted.tuple.reversed()), scene.now) else {
             return Ok(false);
         };
         rewrite_quoted(skb, scene, End::Destination, mapped.addr, mapped.port)?;
@@ -77,7 +83,7 @@ fn outward_inner(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
     if !supported(scene.parsed.tuple.proto) {
         return Err(DropReason::NatUnsupportedProtocol);
     }
-    let mapped = claim(&scene.parsed.tuple, own, scene.now).ok_or(DropReason::NoNatMapping)?;
+    let mapped = claim(scene, own).ok_or(DropReason::NoNatMapping)?;
     rewrite(skb, scene, End::Source, mapped.addr, mapped.port, true)?;
     Ok(true)
 }
@@ -99,7 +105,7 @@ fn inward_inner(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
         if !read_quoted(skb, scene) {
             return Ok(false);
         }
-        let Some(mapped) = find(&in_key(&scene.quoted.tuple.reversed()), scene.now) else { return Ok(false) };
+        let Some(mapped) = live(&in_key(&scene.quoted.tuple.reversed()), scene.now) else { return Ok(false) };
         rewrite_quoted(skb, scene, End::Source, mapped.addr, mapped.port)?;
         rewrite(skb, scene, End::Destination, mapped.addr, Be16::ZERO, false)?;
         return Ok(true);
@@ -108,7 +114,7 @@ fn inward_inner(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
     if !supported(scene.parsed.tuple.proto) || port < config!(nat_port_min) || port > config!(nat_port_max) {
         return Ok(false);
     }
-    let Some(mapped) = find(&in_key(&scene.parsed.tuple), scene.now) else { return Ok(false) };
+    let Some(mapped) = answered_by(&scene.parsed, scene.now) else { return Ok(false) };
     rewrite(skb, scene, End::Destination, mapped.addr, mapped.port, true)?;
     Ok(true)
 }
@@ -143,80 +149,184 @@ fn read_quoted(skb: Skb, scene: &mut Scene) -> bool {
     known
 }
 
-/// A live entry, its life extended.
+/// An entry whose life has not run out.
 #[inline(always)]
-fn find(key: &NatKey, now: u64) -> Option<NatValue> {
-    let beat = beats(now);
-    let entry = maps::pleo_nat.get_ptr_mut(key)?;
+fn live(key: &NatKey, now: u64) -> Option<NatValue> {
+    let entry = maps::pleo_nat.get_ptr(key)?;
     // SAFETY: memory of the map, live until the program ends; fields are plain numbers.
+    let entry = unsafe { &*entry };
+    if entry.expires > beats(now) { Some(*entry) } else { None }
+}
+
+/// The pod whose connection a packet from the world belongs to.
+#[inline(always)]
+fn answered_by(parsed: &Parsed, now: u64) -> Option<NatValue> {
+    let beat = beats(now);
+    let key = in_key(&parsed.tuple);
+    let entry = maps::pleo_nat.get_ptr_mut(key)?;
+    // SAFETY: as in `live`.
     let entry = unsafe { &mut *entry };
     if entry.expires <= beat {
         return None;
     }
-    let expires = beat.wrapping_add(life(key.proto));
-    if entry.expires != expires {
-        entry.expires = expires;
+    if goes_on(entry, nat_dir::IN, parsed, beat) {
+        let way_out = out_key(&connection(&key, entry));
+        let out = NatValue { addr: key.dst, port: key.dport, flags: entry.flags, expires: entry.expires };
+        match maps::pleo_nat.get_ptr_mut(way_out) {
+            // SAFETY: as in `live`.
+            Some(known) => unsafe {
+                // Else the pod has another port by now.
+                if (*known).addr == out.addr && (*known).port == out.port {
+                    (*known).flags = out.flags;
+                    (*known).expires = out.expires;
+                }
+            },
+            None => {
+                let _ = maps::pleo_nat.insert(way_out, out, BPF_NOEXIST);
+            }
+        }
     }
     Some(*entry)
 }
 
+/// Lets a packet act on an entry. Whether that changed it, which for mere life is once a beat.
+#[inline(always)]
+fn goes_on(entry: &mut NatValue, dir: u8, parsed: &Parsed, beat: u32) -> bool {
+    let protocol = parsed.tuple.proto;
+    let flags = flags_after(entry.flags, dir, protocol, parsed.tcp_flags);
+    let expires = beat.wrapping_add(life(protocol, flags, &timeouts()));
+    if flags == entry.flags && expires == entry.expires {
+        return false;
+    }
+    entry.flags = flags;
+    entry.expires = expires;
+    true
+}
+
 /// The translation of a pod's connection, made if there is none.
 #[inline(always)]
-fn claim(tuple: &Tuple, own: Addr16, now: u64) -> Option<NatValue> {
+fn claim(scene: &mut Scene, own: Addr16) -> Option<NatValue> {
+    let parsed = &scene.parsed;
+    let tuple = &parsed.tuple;
     let key = out_key(tuple);
-    let beat = beats(now);
-    let expires = beat.wrapping_add(life(key.proto));
-    let back = NatValue { addr: tuple.src, port: tuple.sport, _pad: 0, expires };
+    let beat = beats(scene.now);
     if let Some(entry) = maps::pleo_nat.get_ptr_mut(key) {
-        // SAFETY: as in `find`.
+        // SAFETY: as in `live`.
         let entry = unsafe { &mut *entry };
         if entry.expires > beat && entry.addr == own {
-            if entry.expires != expires {
-                // Once a beat: the way back lives as long as the way out, and is there again if it was evicted.
-                entry.expires = expires;
-                let answer = answer_key(&key, own, entry.port);
-                let _ = maps::pleo_nat.insert(answer, back, BPF_ANY);
+            if !goes_on(entry, nat_dir::OUT, parsed, beat) {
+                return Some(*entry);
             }
-            return Some(*entry);
+            // The way back is there again if it was evicted, unless another connection has it by now.
+            let back =
+                NatValue { addr: tuple.src, port: tuple.sport, flags: entry.flags, expires: entry.expires };
+            if take(&answer_key(&key, own, entry.port), &back, beat).is_taken() {
+                return Some(*entry);
+            }
         }
     }
-    // SAFETY: no arguments.
-    let random = unsafe { bpf_get_prandom_u32() };
-    let mut attempt = 0;
-    while attempt < ATTEMPTS {
-        let port = candidate(tuple.sport, random, attempt, config!(nat_port_min), config!(nat_port_max));
-        if take(&answer_key(&key, own, port), &back, beat) {
-            let out = NatValue { addr: own, port, _pad: 0, expires };
-            return maps::pleo_nat.insert(key, out, BPF_ANY).ok().map(|()| out);
-        }
-        attempt += 1;
+    let flags = 0;
+    let expires = beat.wrapping_add(life(tuple.proto, flags, &timeouts()));
+    let back = NatValue { addr: tuple.src, port: tuple.sport, flags, expires };
+    forget();
+    let port = free_port(&mut scene.search, &key, &back, own, beat)?;
+    let out = NatValue { addr: own, port, flags, expires };
+    maps::pleo_nat.insert(key, out, BPF_ANY).ok().map(|()| out)
+}
+
+/// A port of the node for the answers to `out`, claimed for `back`.
+#[inline(always)]
+fn free_port(search: &mut Search, out: &NatKey, back: &NatValue, own: Addr16, beat: u32) -> Option<Be16> {
+    *search = Search {
+        answer: answer_key(out, own, Be16::ZERO),
+        back: *back,
+        // SAFETY: no arguments.
+        random: unsafe { bpf_get_prandom_u32() },
+        beat,
+        silent_until: u32::MAX,
+        silent: Be16::ZERO,
+        found: Be16::ZERO,
+    };
+    let each: extern "C" fn(u32, *const *mut Search) -> i64 = attempt;
+    // The helper takes a pointer to the stack and no other.
+    let mut context = &raw mut *search;
+    // SAFETY: the callback is what the helper wants, and its context outlives the call.
+    unsafe { bpf_loop(ATTEMPTS, each as *mut c_void, (&raw mut context).cast(), 0) };
+    forget();
+    if search.found != Be16::ZERO {
+        return Some(search.found);
     }
-    None
+    if search.silent_until == u32::MAX {
+        return None;
+    }
+    let port = search.silent;
+    search.answer.dport = port;
+    if let Some(holder) = maps::pleo_nat.get_ptr(&search.answer) {
+        // SAFETY: as in `live`.
+        let loser = connection(&search.answer, unsafe { &*holder });
+        // Else what the loser still sends would be answered to the winner.
+        let _ = maps::pleo_nat.remove(out_key(&loser));
+    }
+    maps::pleo_nat.insert(&search.answer, &search.back, BPF_ANY).ok().map(|()| port)
+}
+
+/// Tries one port. 1 ends the search. A callback, because the verifier would walk a loop's every turn.
+extern "C" fn attempt(turn: u32, context: *const *mut Search) -> i64 {
+    // SAFETY: what `free_port` gave to the helper.
+    let search = unsafe { &mut **context };
+    let (min, max) = (config!(nat_port_min), config!(nat_port_max));
+    let port = candidate(search.back.port, search.random, turn, min, max);
+    search.answer.dport = port;
+    match take(&search.answer, &search.back, search.beat) {
+        Take::Taken => {
+            search.found = port;
+            return 1;
+        }
+        Take::Yields { expires } if expires < search.silent_until => {
+            search.silent_until = expires;
+            search.silent = port;
+        }
+        _ => {}
+    }
+    0
+}
+
+/// What came of an attempt to claim a way back.
+#[derive(Clone, Copy)]
+enum Take {
+    /// It is claimed.
+    Taken,
+    /// Another connection has it, which may do without it. The longer it was silent, the earlier it expires.
+    Yields { expires: u32 },
+    /// Another connection has it.
+    Held,
+}
+
+impl Take {
+    #[inline(always)]
+    fn is_taken(self) -> bool {
+        matches!(self, Self::Taken)
+    }
 }
 
 /// Claims the way back for a pod, unless another connection that still lives has it.
 #[inline(always)]
-fn take(answer: &NatKey, back: &NatValue, beat: u32) -> bool {
+fn take(answer: &NatKey, back: &NatValue, beat: u32) -> Take {
+    let mut flags = BPF_NOEXIST;
     if let Some(entry) = maps::pleo_nat.get_ptr(answer) {
-        // SAFETY: as in `find`, read only.
+        // SAFETY: as in `live`.
         let entry = unsafe { &*entry };
         let ours = entry.addr == back.addr && entry.port == back.port;
         if entry.expires > beat && !ours {
-            return false;
+            return if yields(answer.proto, entry.flags) {
+                Take::Yields { expires: entry.expires }
+            } else {
+                Take::Held
+            };
         }
-        return maps::pleo_nat.insert(answer, back, BPF_ANY).is_ok();
+        flags = BPF_ANY;
     }
-    maps::pleo_nat.insert(answer, back, BPF_NOEXIST).is_ok()
-}
-
-/// Beats that a translation lives without a packet.
-#[inline(always)]
-fn life(protocol: u8) -> u32 {
-    match protocol {
-        proto::TCP => config!(ct.tcp_established),
-        proto::UDP => config!(ct.replied),
-        _ => config!(ct.icmp),
-    }
+    if maps::pleo_nat.insert(answer, back, flags).is_ok() { Take::Taken } else { Take::Held }
 }
 
 /// Writes a new address, and a new port if `with_port`, into the packet's own headers, and into what is known of it.

@@ -3,13 +3,14 @@
 use crate::{maps, skb::Skb};
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_ktime_get_coarse_ns};
 use pleopod_abi::{
-    Addr16, DropReason,
+    Addr16, Be16, DropReason,
     ct::CtVerdict,
     endpoint::{EndpointKey, EndpointValue},
     identity,
     ipcache::IpcacheKey,
     maps::SCRATCH_LEN,
     metrics::Direction,
+    nat::{NatKey, NatValue},
     node::NodeValue,
     reason::ObservationPoint,
 };
@@ -54,6 +55,26 @@ pub struct Scene {
     /// Events about drops in this tick on this CPU. The two outlive the packet.
     pub drops_told: u32,
     pub drops_tick: u32,
+    /// For masquerading.
+    pub search: Search,
+}
+
+/// The search of a port for a masqueraded connection.
+#[repr(C)]
+pub struct Search {
+    /// The way back, with the port that is tried.
+    pub answer: NatKey,
+    /// Whom the way back is to lead to.
+    pub back: NatValue,
+    pub random: u32,
+    /// Now.
+    pub beat: u32,
+    /// Of the translations met that may be given up, the end of the one that was silent for longest; the greatest number for none.
+    pub silent_until: u32,
+    /// Its port.
+    pub silent: Be16,
+    /// The port that was claimed; 0 for none.
+    pub found: Be16,
 }
 
 const _: () = assert!(size_of::<Scene>() <= SCRATCH_LEN && align_of::<Scene>() <= 8);

@@ -147,6 +147,6 @@ pub fn is_reply(scene: &Scene) -> bool {
 
 /// A copy, because a reference would let the compiler read the values of the source.
 #[inline(always)]
-fn timeouts() -> CtTimeouts {
+pub fn timeouts() -> CtTimeouts {
     config!(ct)
 }

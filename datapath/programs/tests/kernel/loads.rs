@@ -13,7 +13,7 @@ const BUDGET: &[(&str, u32)] = &[
     ("from_pod", 27_000),
     ("to_pod", 16_500),
     ("from_uplink", 66_000),
-    ("to_uplink", 48_000),
+    ("to_uplink", 29_000),
     ("from_host", 4_400),
     ("to_host", 4_100),
     ("sock_connect4", 1_100),

@@ -10,6 +10,10 @@ use pleopod_abi::{
     metrics::{Direction, metric_index},
     nat::{NatKey, NatValue, nat_dir},
 };
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpStream, UdpSocket},
+};
 
 #[test]
 fn pods_of_a_node_and_the_far_side_reach_each_other() {
@@ -133,6 +137,50 @@ fn pods_reach_the_world_with_the_address_of_the_node() {
             assert_eq!(loaded::metric(&ebpf, metric_index(*reason as u8, direction)), 0, "{}", reason.name());
         }
     }
+}
+
+/// Ports of the node are few for one destination; connections that are over give theirs up, live ones do not.
+#[test]
+fn a_node_does_not_run_out_of_ports_for_a_destination() {
+    let net = Net::new(Config { nat_port_min: 61000, nat_port_max: 61003, ..masquerading() });
+    let ebpf = net.attach();
+    cut_off(&net);
+    let _tcp = net.spawn("far", &["socat", "TCP4-LISTEN:8080,fork,reuseaddr", "SYSTEM:cat"]);
+    let _udp = net.spawn("far", &["socat", "UDP4-LISTEN:8080,fork,reuseaddr", "SYSTEM:cat"]);
+    net.sh("far", "for i in $(seq 50); do [ $(ss -Hltun | wc -l) = 2 ] && exit 0; sleep 0.1; done; exit 1");
+    let wait = std::time::Duration::from_secs(2);
+    let far: std::net::SocketAddr = "192.0.2.2:8080".parse().unwrap();
+    net.inside("pod1", || {
+        let open = || {
+            let stream = TcpStream::connect_timeout(&far, wait)?;
+            stream.set_read_timeout(Some(wait))?;
+            std::io::Result::Ok(stream)
+        };
+        let echo =
+            |stream: &mut TcpStream| stream.write_all(b"hello").and_then(|()| stream.read_exact(&mut [0; 5]));
+        for n in 0..12 {
+            let done = open().and_then(|mut stream| {
+                echo(&mut stream)?;
+                stream.shutdown(std::net::Shutdown::Write)?;
+                stream.read(&mut [0; 5])
+            });
+            assert_eq!(done.ok(), Some(0), "connection {n}\n{}", loaded::metrics(&ebpf));
+        }
+        for n in 0..12 {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.set_read_timeout(Some(wait)).unwrap();
+            socket.send_to(b"hello", far).unwrap();
+            let got = socket.recv(&mut [0; 5]).ok();
+            assert_eq!(got, Some(5), "datagram {n}\n{}", loaded::metrics(&ebpf));
+        }
+        let mut held: Vec<_> = (0..4).map(|n| open().unwrap_or_else(|e| panic!("held {n}: {e}"))).collect();
+        assert!(open().is_err(), "a fifth one among four ports");
+        for stream in &mut held {
+            echo(stream).unwrap_or_else(|e| panic!("held: {e}\n{}", loaded::metrics(&ebpf)));
+        }
+    });
+    let refused = metric_index(DropReason::NoNatMapping as u8, Direction::Egress);
+    assert_ne!(loaded::metric(&ebpf, refused), 0, "{}", loaded::metrics(&ebpf));
 }
 
 #[test]
