@@ -24,7 +24,7 @@ pub fn ensure_cgroup2(at: &Path) -> Result<bool, Error> {
     ensure(at, CGROUP2, c"cgroup2", "mounting cgroup2 at")
 }
 
-/// The first mount of cgroup2 in this mount namespace, wherever it is: `/sys/fs/cgroup` on unified systems,
+/// Where this mount namespace shows the whole tree of cgroup2: `/sys/fs/cgroup` on unified systems,
 /// `/sys/fs/cgroup/unified` on hybrid ones.
 pub fn find_cgroup2() -> Result<Option<PathBuf>, Error> {
     let path = Path::new("/proc/self/mountinfo");
@@ -38,14 +38,23 @@ pub fn is_cgroup2(at: &Path) -> bool {
 }
 
 /// proc_pid_mountinfo(5): `36 35 98:0 /root /mount/point options - type source options`.
+///
+/// The root is told as seen from the reader's cgroup namespace (kernel/cgroup/cgroup.c, `cgroup_show_path`). A container
+/// has a namespace of its own: the node's tree, mounted into it, reads `/../../..` there, and `/` is the container alone.
+/// So the mount that goes up furthest is the one with the whole tree.
 fn cgroup2_of(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
+    let whole = mountinfo.lines().filter_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         let mut fields = left.split(' ').skip(3);
         let (root, point) = (fields.next()?, fields.next()?);
-        (root == "/" && right.split(' ').next() == Some("cgroup2"))
-            .then(|| PathBuf::from(point.replace("\\040", " ")))
-    })
+        let mut steps = root.split('/').filter(|step| !step.is_empty());
+        let upwards = steps.clone().count();
+        (right.split(' ').next() == Some("cgroup2") && steps.all(|step| step == ".."))
+            .then_some((upwards, point))
+    });
+    // The first of the best: `max_by_key` alone would give the last.
+    let best = whole.enumerate().max_by_key(|(nth, (upwards, _))| (*upwards, usize::MAX - nth));
+    best.map(|(_, (_, point))| PathBuf::from(point.replace("\\040", " ")))
 }
 
 fn ensure(at: &Path, wanted: i64, kind: &std::ffi::CStr, doing: &'static str) -> Result<bool, Error> {
@@ -86,6 +95,11 @@ mod tests {
         assert_eq!(cgroup2_of(unified), Some("/sys/fs/cgroup".into()));
         let inside_a_container = "30 29 0:26 /kubepods/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         assert_eq!(cgroup2_of(inside_a_container), None);
+        let own = "30 29 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
+        let mounted_into_it = format!("{own}31 29 0:26 /../../.. /host/cgroup rw - cgroup2 cgroup2 rw\n");
+        assert_eq!(cgroup2_of(&mounted_into_it), Some("/host/cgroup".into()));
+        let twice = format!("{unified}31 29 0:26 / /run/pleopod/cgroup2 rw - cgroup2 cgroup2 rw\n");
+        assert_eq!(cgroup2_of(&twice), Some("/sys/fs/cgroup".into()), "the first of equals");
         assert_eq!(cgroup2_of(""), None);
     }
 }
