@@ -39,6 +39,9 @@ pub struct IpcacheValue {
 pub mod ipcache_flags {
     /// Reach it through the tunnel (not used by native routing).
     pub const TUNNEL: u32 = 1;
+    /// Outside the cluster though its identity is not the world's: an API server that is no node. Pods reach it with the
+    /// node's address, as they do the world.
+    pub const OUTSIDE: u32 = 2;
 }
 
 // === impl IpcacheLpmKey ===

@@ -66,7 +66,15 @@ where
 
     /// Writes those of `rows` that differ. Answers how many were written.
     pub fn put(&mut self, rows: impl IntoIterator<Item = (K, V)>) -> usize {
-        let differing: Vec<(K, V)> = rows.into_iter().filter(|(k, v)| self.rows.get(k) != Some(v)).collect();
+        let mut differing = Vec::new();
+        for (key, value) in rows {
+            if self.rows.get(&key) != Some(&value) {
+                differing.push((key, value));
+            } else if !self.errors.is_empty() {
+                // The kernel holds it as wanted, whatever failed before.
+                self.errors.remove(&key);
+            }
+        }
         if differing.is_empty() {
             return 0;
         }

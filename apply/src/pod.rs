@@ -56,7 +56,7 @@ pub struct PodLink {
     pub restored: bool,
 }
 
-/// First bytes of every host side's name.
+/// First bytes of every host side's name. Other networks of pods use the same ones.
 pub const PREFIX: &str = "lxc";
 
 /// The alias of a host side that waits to be deleted. Nobody takes it for a pod's any more.
@@ -127,8 +127,12 @@ pub fn doomed(netlink: &mut Netlink) -> Result<Vec<Link>, Error> {
     Ok(links)
 }
 
+/// Cilium names its interfaces as we do, so the name alone does not make one ours: the alias says whose it is. One
+/// without (an agent that died between making and naming it) is found again by the next ADD, or dies with its pod.
 fn is_pods(link: &Link) -> bool {
-    link.kind == "veth" && link.name.len() == 15 && link.name.starts_with(PREFIX)
+    let named = link.kind == "veth" && link.name.len() == 15 && link.name.starts_with(PREFIX);
+    named
+        && (link.alias == DELETED_ALIAS || link.alias.split('/').filter(|part| !part.is_empty()).count() == 2)
 }
 
 type Entered = (pleopod_sys_link::Result<Netlink>, pleopod_sys_netns::Result<u64>);

@@ -10,7 +10,7 @@ use pleopod_apply::pod::{self, PodSpec, reaper::Reaper};
 use pleopod_apply::routes::Routes;
 use pleopod_model::desired::Route;
 use pleopod_model::observed::RowState;
-use pleopod_sys_link::{LinkChange, Netlink, ROUTE_PROTOCOL, RouteFilter, Target};
+use pleopod_sys_link::{End, LinkChange, Netlink, ROUTE_PROTOCOL, RouteFilter, Target, VethSpec};
 use pleopod_sys_netns::Guard;
 
 const ROUTER: &str = "172.16.0.12";
@@ -216,6 +216,26 @@ fn an_interface_of_someone_else_in_the_pod_is_told() {
         assert_eq!(pod::list(&mut nl).unwrap(), []);
     })
     .unwrap();
+}
+
+#[test]
+fn interfaces_of_another_network_are_not_taken_for_ours() {
+    let node = Guard::new("node").unwrap();
+    let pod_ns = Guard::new("pod").unwrap();
+    let wanted = Wanted::new("c1", &["172.16.0.230"]);
+    let run = || {
+        let mut nl = Netlink::open().unwrap();
+        let names = [("lxc0123456789ab", "", "f1"), ("lxc_healthcheck", "someone's", "f2")];
+        for (name, alias, peer) in names {
+            let end = |name| End { name, mac: None, netns: None };
+            nl.create_veth(&VethSpec { near: end(name), far: end(peer), mtu: 1500, alias }).unwrap();
+        }
+        assert_eq!((pod::list(&mut nl).unwrap(), pod::doomed(&mut nl).unwrap()), (vec![], vec![]));
+        pod::create(&mut nl, &wanted.spec(&pod_ns)).unwrap();
+        let names: Vec<String> = pod::list(&mut nl).unwrap().into_iter().map(|l| l.name).collect();
+        assert_eq!(names.join(" "), wanted.host_ifname);
+    };
+    node.run(run).unwrap();
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
 use pleopod_abi::Addr16;
-use pleopod_abi::ipcache::{IpcacheKey, IpcacheLpmKey, IpcacheValue};
-use pleopod_model::desired::IpcacheEntry;
+use pleopod_abi::ipcache::{IpcacheKey, IpcacheLpmKey, IpcacheValue, ipcache_flags};
+use pleopod_model::IdentityId;
+use pleopod_model::desired::{IpcacheEntry, IpcacheSource};
 
 /// The rows of both maps.
 pub fn ipcache(
@@ -15,7 +16,7 @@ pub fn ipcache(
     for (net, entry) in entries {
         let value = IpcacheValue {
             identity: entry.identity.0,
-            flags: 0,
+            flags: flags(entry),
             tunnel_endpoint: entry.tunnel_endpoint.map_or(Addr16::UNSPECIFIED, Addr16::from_ip),
         };
         if net.prefix_len() == net.max_prefix_len() {
@@ -25,6 +26,12 @@ pub fn ipcache(
         }
     }
     (exact, prefixes)
+}
+
+/// An API server that no Node object names is outside the cluster.
+fn flags(entry: &IpcacheEntry) -> u32 {
+    let outside = entry.identity == IdentityId::KUBE_APISERVER && entry.source == IpcacheSource::Reserved;
+    if outside { ipcache_flags::OUTSIDE } else { 0 }
 }
 
 /// IPv4 prefixes count from bit 96, where the v4-mapped form holds the address.
@@ -57,6 +64,32 @@ pub fn value_text(value: &IpcacheValue) -> String {
     } else {
         value.tunnel_endpoint.to_string()
     };
-    let flags = if value.flags == 0 { "<none>".to_owned() } else { format!("0x{:x}", value.flags) };
+    let flags = match value.flags {
+        0 => "<none>".to_owned(),
+        ipcache_flags::OUTSIDE => "outside".to_owned(),
+        other => format!("0x{other:x}"),
+    };
     format!("identity={} encryptkey=0 tunnelendpoint={tunnel}, flags={flags}", value.identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_server_beyond_the_cluster_is_outside_and_one_on_a_node_is_not() {
+        let entry =
+            |source| IpcacheEntry { identity: IdentityId::KUBE_APISERVER, tunnel_endpoint: None, source };
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let rows = BTreeMap::from([
+            (net("203.0.113.6/32"), entry(IpcacheSource::Reserved)),
+            (net("192.168.10.10/32"), entry(IpcacheSource::Node)),
+        ]);
+        let (exact, prefixes) = ipcache(&rows);
+        let flags = |text: &str| {
+            exact[&IpcacheKey { addr: Addr16::from_ip(text.parse().expect("an address")) }].flags
+        };
+        assert_eq!((flags("203.0.113.6"), flags("192.168.10.10")), (ipcache_flags::OUTSIDE, 0));
+        assert!(prefixes.is_empty());
+    }
 }

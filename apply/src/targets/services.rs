@@ -119,6 +119,8 @@ impl Services {
         let mut outcome = Outcome::default();
         let (mut new_slots, mut new_frontends) = (Vec::new(), Vec::new());
         let (mut old_frontends, mut old_slots) = (Vec::new(), Vec::new());
+        // How many slots each number that is touched has from now on.
+        let mut counts: HashMap<u32, u32> = HashMap::new();
         for key in keys {
             let abi_key = service::frontend_key(key);
             let before = self.frontends.get(&abi_key).copied();
@@ -134,6 +136,7 @@ impl Services {
                     let count = before.map_or(0, |f| f.backend_count);
                     let chosen = self.arrange(id, count, &chosen);
                     let now = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
+                    counts.insert(id, now);
                     for (slot, backend) in (0u32..).zip(chosen) {
                         let number = self.backend_ids.of(backend);
                         new_slots
@@ -155,6 +158,7 @@ impl Services {
                         let slot = |slot| LbSlotKey { service_id: before.service_id, slot };
                         old_slots.extend((0..before.backend_count).map(slot));
                     }
+                    counts.extend(self.service_ids.of.get(&abi_key).map(|id| (*id, 0)));
                     old_frontends.push(abi_key);
                     self.account(abi_key, None, &mut outcome.removed);
                 }
@@ -162,10 +166,18 @@ impl Services {
         }
         outcome.changed += self.slots.put(new_slots);
         // A frontend whose slots could not all be written keeps its old count rather than lead into nothing.
-        let broken: BTreeSet<u32> = self.slots.errors().keys().map(|k| k.service_id).collect();
+        let (still, past): (Vec<LbSlotKey>, Vec<LbSlotKey>) = self
+            .slots
+            .errors()
+            .keys()
+            .filter(|k| counts.contains_key(&k.service_id))
+            .partition(|k| k.slot < counts[&k.service_id]);
+        let broken: BTreeSet<u32> = still.iter().map(|k| k.service_id).collect();
         outcome.changed +=
             self.frontends.put(new_frontends.into_iter().filter(|(_, v)| !broken.contains(&v.service_id)));
         outcome.changed += self.frontends.delete(old_frontends.iter().copied());
+        // A slot that failed once and is not wanted any more has nothing left to complain about.
+        old_slots.extend(past);
         old_slots.retain(|k| !broken.contains(&k.service_id));
         outcome.changed += self.slots.delete(old_slots);
         for key in old_frontends {

@@ -5,14 +5,19 @@ use crate::{
     config::{has, ready},
     emit::{NEXT, finish, pass},
     from_pod::is_native,
-    nat,
+    maps, nat,
     scene::{Scene, endpoint, identity_of, pod_identity},
     skb::Skb,
     track,
 };
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use pleopod_abi::{
-    DropReason, ForwardReason, config::config_flags, endpoint::endpoint_flags, identity, metrics::Direction,
+    Addr16, DropReason, ForwardReason,
+    config::config_flags,
+    endpoint::endpoint_flags,
+    identity,
+    ipcache::{IpcacheKey, ipcache_flags},
+    metrics::Direction,
     reason::ObservationPoint,
 };
 use pleopod_datapath_logic::{parse::Kind, spoof};
@@ -63,7 +68,7 @@ fn masquerade(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
     if !has(config_flags::MASQUERADE) || is_native(&scene.parsed.tuple.dst) {
         return Ok(None);
     }
-    if identity_of(&scene.parsed.tuple.dst) != identity::WORLD {
+    if !is_outside(&scene.parsed.tuple.dst) {
         return Ok(None);
     }
     track::fragment(scene)?;
@@ -71,4 +76,14 @@ fn masquerade(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
         return Ok(None);
     }
     Ok(Some(scene.forward(ForwardReason::Masqueraded, NEXT)))
+}
+
+/// Whether an address is no pod's and no node's: the world, or an API server beyond the cluster.
+#[inline(always)]
+fn is_outside(addr: &Addr16) -> bool {
+    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
+    match unsafe { maps::pleo_ipcache.get(IpcacheKey { addr: *addr }) } {
+        Some(found) => found.identity == identity::WORLD || found.flags & ipcache_flags::OUTSIDE != 0,
+        None => identity_of(addr) == identity::WORLD,
+    }
 }

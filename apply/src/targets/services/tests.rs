@@ -175,3 +175,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_slot_that_failed_holds_its_service_up_only_while_it_is_wanted() {
+    let (frontends, slots) = (Frontends::default(), Slots::default());
+    let mut services = target(&frontends, &slots);
+    let mut wanted = Wanted::from([(key(1), active(&[1, 2]))]);
+    services.converge(&wanted);
+    let id = services.service_id(&key(1));
+    slots.with(|s| s.fail.insert(LbSlotKey { service_id: id, slot: 2 }));
+    wanted.insert(key(1), active(&[1, 2, 3]));
+    services.converge_some(&wanted, &BTreeSet::from([key(1)]));
+    assert_eq!(services.slots().errors().len(), 1);
+    assert_eq!(choices(&frontends.rows(), &slots.rows())[&key(1)], [address(1), address(2)]);
+    // The map is still full, but one backend fits, and must be the only one that is chosen.
+    wanted.insert(key(1), active(&[2]));
+    services.converge_some(&wanted, &BTreeSet::from([key(1)]));
+    assert_eq!(choices(&frontends.rows(), &slots.rows())[&key(1)], [address(2)]);
+    assert!(services.slots().errors().is_empty(), "{:?}", services.slots().errors());
+    // A Service that goes takes its complaints along.
+    wanted.insert(key(1), active(&[2, 4, 5]));
+    services.converge_some(&wanted, &BTreeSet::from([key(1)]));
+    wanted.clear();
+    services.converge_some(&wanted, &BTreeSet::from([key(1)]));
+    assert!(services.slots().errors().is_empty(), "{:?}", services.slots().errors());
+    assert!(slots.rows().is_empty() && frontends.rows().is_empty());
+}
