@@ -69,9 +69,10 @@ pub async fn up(name: Option<&str>, args: Up) -> anyhow::Result<()> {
     }
     println!(
         "lab {} is up. All its state is in memory: its objects are gone when it goes down or its daemon ends.\n  export \
-         KUBECONFIG={}\n  pleopod lab get nodes -o wide\n  pleopod lab down",
+         KUBECONFIG={} PLEOPOD_LAB={}\n  kubectl get nodes -o wide\n  pleopod status\n  pleopod lab down",
         layout.lab,
-        layout.kubeconfig().display()
+        layout.kubeconfig().display(),
+        layout.lab,
     );
     Ok(())
 }
@@ -110,7 +111,8 @@ fn start(layout: &Layout, plan: &Plan) -> anyhow::Result<()> {
 
 async fn follow(layout: &Layout) -> anyhow::Result<Progress> {
     let end = Instant::now() + ANSWERS_WITHIN;
-    while !layout.socket().exists() {
+    // The file is there a moment before anyone listens at it.
+    while tokio::net::UnixStream::connect(layout.socket()).await.is_err() {
         let alive = Owned::read(&layout.daemon_record()).is_some_and(|daemon| daemon.alive());
         if !alive || Instant::now() > end {
             let log = std::fs::read_to_string(layout.daemon_log()).unwrap_or_default();

@@ -92,8 +92,8 @@ pub fn rows(core: &mut Core, name: &str) -> Result<Vec<wire::MapRow>, Status> {
         "lb_rev" => Ok(plain(reverse(core)?, REVERSE, 4)),
         "metrics" => Ok(plain(metrics(core), METRICS, 3)),
         _ => {
-            let known: Vec<&str> =
-                ALL.iter().map(|s| short(s.name)).filter(|n| *n != "events").chain(["routes"]).collect();
+            let mut known: Vec<&str> = ALL.iter().map(|s| short(s.name)).collect();
+            known.retain(|name| !WITHOUT_ROWS.contains(name));
             Err(Status::not_found(format!(
                 "there is no map {name:?} with rows; there are {}",
                 known.join(", ")
@@ -102,6 +102,8 @@ pub fn rows(core: &mut Core, name: &str) -> Result<Vec<wire::MapRow>, Status> {
     }
 }
 
+/// Maps that hold nothing a person could read. `routes` is the node's routes; the map of that name only caches them.
+const WITHOUT_ROWS: &[&str] = &["events", "node", "scratch"];
 const ENDPOINT: &[&str] = &["ip_address", "local_endpoint_info"];
 const IPCACHE: &[&str] = &["ip_prefix/address", "identity"];
 const CT: &[&str] =
