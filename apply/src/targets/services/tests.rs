@@ -199,5 +199,6 @@ fn a_slot_that_failed_holds_its_service_up_only_while_it_is_wanted() {
     wanted.clear();
     services.converge_some(&wanted, &BTreeSet::from([key(1)]));
     assert!(services.slots().errors().is_empty(), "{:?}", services.slots().errors());
+    services.converge(&wanted);
     assert!(slots.rows().is_empty() && frontends.rows().is_empty());
 }
