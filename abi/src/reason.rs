@@ -50,6 +50,8 @@ numbered! {
         NatUnsupportedProtocol = 168 "Unsupported protocol for NAT masquerade",
         /// A later fragment whose first one was not seen.
         FragmentNotFound = 175 "First logical datagram fragment not found",
+        /// A pod sent a frame with a VLAN tag: behind the uplink that would be another network.
+        VlanFiltered = 182 "VLAN traffic disallowed by VLAN filter",
     }
 }
 

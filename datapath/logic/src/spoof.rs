@@ -23,11 +23,19 @@ pub fn check(owner: Option<&EndpointValue>, ifindex: u32, mac: [u8; 6]) -> Resul
     Ok(())
 }
 
-/// Messages of the link that a pod may send from `::` or its link-local address (neighbour discovery, listener reports).
+/// Messages of the link (neighbour discovery, listener reports).
 #[inline(always)]
 pub fn is_link_chatter(parsed: &Parsed) -> bool {
     parsed.shape & shape::LINK_LOCAL != 0
         && (parsed.tuple.src.is_unspecified() || is_link_local(&parsed.tuple.src) || parsed.ttl == 255)
+}
+
+/// Whether this is a message of the link that the pod may send: from `::`, a link-local address, or as [`check`] allows.
+#[inline(always)]
+pub fn is_own_chatter(parsed: &Parsed, owner: Option<&EndpointValue>, ifindex: u32, mac: [u8; 6]) -> bool {
+    let src = &parsed.tuple.src;
+    is_link_chatter(parsed)
+        && (src.is_unspecified() || is_link_local(src) || check(owner, ifindex, mac).is_ok())
 }
 
 /// fe80::/10.

@@ -123,6 +123,9 @@ impl Model {
             return Ok(());
         }
         if scene.parsed.shape & shape::ICMP_ERROR != 0 {
+            if outside && self.endpoints.contains_key(&scene.parsed.tuple.src) {
+                return Err(DropReason::InvalidSourceIp);
+            }
             scene.packets = 1;
             let mut quoted = Parsed::default();
             if parse::quoted(&scene.bytes[..], &scene.parsed, &mut quoted).is_some()
@@ -158,11 +161,12 @@ impl Model {
     }
 
     fn run_from_pod(&mut self, scene: &mut Scene) -> Result<Left, DropReason> {
-        match scene.parse()? {
-            Kind::Ip if !spoof::is_link_chatter(&scene.parsed) => {}
-            _ => return Ok((NEXT, ForwardReason::Passed)),
-        }
+        let kind = scene.parse()?;
         let own = self.endpoints.get(&scene.parsed.tuple.src).copied();
+        let chatter = spoof::is_own_chatter(&scene.parsed, own.as_ref(), scene.device, scene.src_mac);
+        if kind == Kind::Arp || chatter {
+            return Ok((NEXT, ForwardReason::Passed));
+        }
         if self.has(config_flags::ANTI_SPOOF) {
             spoof::check(own.as_ref(), scene.device, scene.src_mac)?;
         }

@@ -1,6 +1,6 @@
 //! from_pod: tcx ingress of the host side of a pod's veth. What the pod sends.
 //!
-//! Checks that the pod sends from its own addresses, follows fragments and the connection, then: a pod of this node gets the
+//! Checks that the pod sends from its own addresses and into no VLAN, follows fragments and the connection, then: a pod of this node gets the
 //! packet by redirect_peer; the node's own addresses, and what only a stack answers (TTL ran out, too big, no route), go to
 //! the stack; the rest leaves by the uplink. Each forwarding takes one from the TTL: a node is a router.
 
@@ -43,10 +43,11 @@ pub fn from_pod(ctx: TcContext) -> i32 {
             return finish(scene, ret);
         }
     }
-    if spoof::is_link_chatter(&scene.parsed) {
+    let own = endpoint(&scene.parsed.tuple.src);
+    if spoof::is_own_chatter(&scene.parsed, own, scene.ifindex, scene.ethernet.src) {
         return pass(scene);
     }
-    let ret = match judge(skb, scene) {
+    let ret = match judge(skb, scene, own) {
         Ok(ret) => ret,
         Err(reason) => scene.drop(reason),
     };
@@ -54,8 +55,10 @@ pub fn from_pod(ctx: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn judge(skb: Skb, scene: &mut Scene) -> Result<i32, DropReason> {
-    let own = endpoint(&scene.parsed.tuple.src);
+fn judge(skb: Skb, scene: &mut Scene, own: Option<&EndpointValue>) -> Result<i32, DropReason> {
+    if skb.vlan().is_some() {
+        return Err(DropReason::VlanFiltered);
+    }
     if has(config_flags::ANTI_SPOOF) {
         spoof::check(own, scene.ifindex, scene.ethernet.src)?;
     }

@@ -35,6 +35,10 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
     let Some(scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::FromNetwork) else {
         return NEXT;
     };
+    // Of another network than the uplink's own: the stack knows whether the node is on it.
+    if skb.vlan().is_some() {
+        return pass(scene);
+    }
     let Ok(Kind::Ip) = scene.parse(skb) else { return pass(scene) };
     let Some(owner) = endpoint(&scene.parsed.tuple.dst) else { return pass(scene) };
     let target =

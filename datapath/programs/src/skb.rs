@@ -50,6 +50,18 @@ impl Skb {
         gso != 0 || len <= mtu + ETHERNET_LEN
     }
 
+    /// The VLAN that a tag puts the packet into. The tag stands beside the packet, not in its Ethernet header; VLAN 0 is no VLAN
+    /// but a priority (IEEE 802.1Q section 9.6).
+    #[inline(always)]
+    pub fn vlan(&self) -> Option<u16> {
+        // SAFETY: the context of the program.
+        let (present, tag) = unsafe { ((*self.raw).vlan_present, (*self.raw).vlan_tci) };
+        match tag as u16 & 0xfff {
+            id if present != 0 && id != 0 => Some(id),
+            _ => None,
+        }
+    }
+
     #[inline(always)]
     pub fn ethernet(&self) -> Option<Ethernet> {
         self.load(0)

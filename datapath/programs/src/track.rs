@@ -75,6 +75,9 @@ pub fn track(skb: Skb, scene: &mut Scene, outside: bool) -> Result<(), DropReaso
         return Ok(());
     }
     if scene.parsed.shape & shape::ICMP_ERROR != 0 {
+        if outside && endpoint(&scene.parsed.tuple.src).is_some() {
+            return Err(DropReason::InvalidSourceIp);
+        }
         related(skb, scene);
         return Ok(());
     }

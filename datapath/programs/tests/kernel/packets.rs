@@ -3,6 +3,7 @@
 use crate::{
     loaded,
     nets::{Net, addr16},
+    packet,
 };
 use pleopod_abi::{
     Config, DropReason, ForwardReason,
@@ -211,6 +212,38 @@ fn a_pod_cannot_use_an_address_that_is_not_its_own() {
     let out = net.try_sh("pod1", "ip neigh replace 10.1.0.1 lladdr 02:00:00:00:01:01 dev eth0 nud permanent; ping -n -c 1 -W 1 192.0.2.2");
     assert!(!out.status.success());
     assert_eq!(loaded::metric(&ebpf, metric_index(DropReason::InvalidSourceMac as u8, Direction::Egress)), 1);
+}
+
+/// A frame with a VLAN tag is of another network behind the same cable.
+#[test]
+fn a_tagged_frame_changes_no_network() {
+    let net = Net::new(Config::STANDARD);
+    let ebpf = net.attach();
+    // The same datagram without and with a tag, as octal for printf; socat sends frames as they are.
+    let send = |from: &str, text: &str, tag: &[u8]| {
+        let mut frame = packet::build(text);
+        frame.resize(60, 0);
+        frame.splice(12..12, tag.iter().copied());
+        let octal: String = frame.iter().map(|byte| format!("\\{byte:03o}")).collect();
+        net.sh(from, &format!("printf '{octal}' | socat -u - INTERFACE:eth0"));
+    };
+    let count = |reason: u8, direction| loaded::metric(&ebpf, metric_index(reason, direction));
+    let (out, into) = (ForwardReason::ToNetwork as u8, ForwardReason::ToEndpoint as u8);
+    let from_pod = "eth 2:1 > 1:1 | ip 10.1.0.11 > 192.0.2.2 ttl 64 | udp 4 > 5";
+    let vlan_100 = [0x81, 0x00, 0x00, 100];
+    let before = count(out, Direction::Egress);
+    send("pod1", from_pod, &vlan_100);
+    assert_eq!(count(DropReason::VlanFiltered as u8, Direction::Egress), 1, "{}", loaded::metrics(&ebpf));
+    assert_eq!(count(out, Direction::Egress), before);
+    send("pod1", from_pod, &[]);
+    assert_eq!(count(out, Direction::Egress), before + 1, "{}", loaded::metrics(&ebpf));
+    net.sh("node", "ip link set up0 address 02:00:00:00:06:06");
+    let from_far = "eth 5:5 > 6:6 | ip 192.0.2.2 > 10.1.0.11 ttl 64 | udp 4 > 5";
+    let before = count(into, Direction::Ingress);
+    send("far", from_far, &vlan_100);
+    assert_eq!(count(into, Direction::Ingress), before, "{}", loaded::metrics(&ebpf));
+    send("far", from_far, &[]);
+    assert_eq!(count(into, Direction::Ingress), before + 1, "{}", loaded::metrics(&ebpf));
 }
 
 #[test]
