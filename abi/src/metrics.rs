@@ -26,7 +26,7 @@ pub enum Direction {
 
 /// Reasons that are no verdict on a packet but a count of something lost or odd.
 pub mod counter {
-    /// A flow event found no room in `pleo_events`.
+    /// A flow event found no room in `pleo_events`, or was one of too many about drops.
     pub const FLOW_EVENT_LOST: u8 = 100;
     /// A socket event found no room in `pleo_events`.
     pub const SOCK_EVENT_LOST: u8 = 101;

@@ -40,7 +40,8 @@ pub fn finish(scene: &mut Scene, ret: i32) -> i32 {
     ret
 }
 
-/// Drops are told one by one, but a flood of them must not push everything else out of the ring. All are counted.
+/// Drops are told one by one, but a flood of them must not push everything else out of the ring. All are counted, and so are those
+/// that are not told.
 #[inline(always)]
 fn drop_is_told(scene: &mut Scene) -> bool {
     if scene.dropped == 0 {
@@ -51,8 +52,12 @@ fn drop_is_told(scene: &mut Scene) -> bool {
         scene.drops_tick = tick;
         scene.drops_told = 0;
     }
+    if scene.drops_told >= DROPS_PER_TICK {
+        count_raw(u32::from(counter::FLOW_EVENT_LOST) << 2 | u32::from(scene.direction), 0);
+        return false;
+    }
     scene.drops_told += 1;
-    scene.drops_told <= DROPS_PER_TICK
+    true
 }
 
 // === impl Scene ===

@@ -1,10 +1,19 @@
 //! What the programs report of real connections.
 
-use crate::nets::{IDENTITY, Net};
-use aya::{Ebpf, maps::RingBuf};
+use crate::{
+    loaded,
+    nets::{IDENTITY, Net},
+    packet,
+};
+use aya::{
+    Ebpf,
+    maps::RingBuf,
+    programs::{SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions},
+};
 use pleopod_abi::{
     Config, DropReason,
     event::{FlowEvent, flow_flags, kind},
+    metrics::{Direction, counter, metric_index},
     proto,
     reason::{ObservationPoint, Verdict},
 };
@@ -130,4 +139,27 @@ fn drops_and_the_stack_are_told() {
     ] {
         assert!(seen.contains(&expected), "{expected}\nin {seen:#?}");
     }
+}
+
+#[test]
+fn a_flood_of_drops_is_told_in_part_and_counted_in_full() {
+    let net = Net::new(Config::STANDARD);
+    let mut ebpf = net.attach();
+    let spoofed = packet::build("eth 2:1 > 1:1 | ip 203.0.113.1 > 10.1.0.12 ttl 64 | udp 1 > 2");
+    let program: &mut SchedClassifier = ebpf.program_mut("from_pod").unwrap().try_into().unwrap();
+    program
+        .test_run(TestRunOptions {
+            data_in: Some(&spoofed),
+            data_out: None,
+            ctx_in: None,
+            ctx_out: None,
+            repeat: 500,
+            attrs: TestRunAttrs::new(),
+        })
+        .unwrap();
+    let count = |reason| loaded::metric(&ebpf, metric_index(reason, Direction::Egress));
+    let (dropped, lost) = (count(DropReason::InvalidSourceIp as u8), count(counter::FLOW_EVENT_LOST));
+    let told = lines(&mut ebpf).iter().filter(|line| line.contains("203.0.113.1")).count() as u64;
+    assert_eq!((dropped, told + lost), (500, 500), "{told} told, {lost} lost");
+    assert!((16..500).contains(&told), "{told} told");
 }
