@@ -52,6 +52,8 @@ pub enum Task {
     Claim(Labels),
     /// What is published about this node's pods may differ from what is true.
     Publish,
+    /// Tell the other nodes this node's router and health addresses.
+    Introduce(Vec<IpAddr>, Vec<IpAddr>),
     /// Tell people about these problems.
     Report(Vec<Problem>),
 }
@@ -276,22 +278,32 @@ impl Core {
             || !changed.identities.is_empty()
             || changed.synced
             || apiserver_moved;
-        if !changed.pods.is_empty() || !changed.namespaces.is_empty() {
+        let pods_changed = !changed.pods.is_empty();
+        // Before everything is listed, labels without a number may only be labels whose number is not known yet.
+        if self.synced && (pods_changed || !changed.namespaces.is_empty()) {
             self.refresh_identities();
+        }
+        if pods_changed {
+            self.task(Task::Publish);
         }
         if self.todo.changed.nodes.contains(&self.facts.name) {
             self.follow_own_node();
         }
     }
 
-    /// The node's own object changed: its pod CIDRs may be others.
+    /// The node's own object changed: its pod CIDRs may be others, or it may be a new one that does not say where this
+    /// node's router is.
     fn follow_own_node(&mut self) {
         let Some(node) = self.store.intent().nodes.get(&self.facts.name) else { return };
+        if node.router_addresses != self.facts.router || node.health_addresses != self.facts.health {
+            self.task(Task::Introduce(self.facts.router.clone(), self.facts.health.clone()));
+        }
         let now: BTreeSet<_> = self.ipam.cidrs().collect();
         if !node.pod_cidrs.is_empty() && node.pod_cidrs.iter().copied().collect::<BTreeSet<_>>() != now {
             tracing::info!(cidrs = ?node.pod_cidrs, "the node's pod CIDRs changed; pods keep the addresses they have");
             self.ipam.set_cidrs(&node.pod_cidrs.clone());
-            self.save();
+            // Health tells; what is on disk is right but for the CIDRs, which are read anew at every start.
+            let _ = self.save();
         }
     }
 
@@ -345,12 +357,11 @@ impl Core {
         self.eyes.update(pleopod_flows::Lookup::build(self.store.intent(), &desired, &self.facts));
     }
 
-    /// Writes the journal; a failure is a state of health, not an end.
-    fn save(&self) {
-        match self.journal.save(&self.ipam) {
-            Ok(()) => self.health.set("state", Ok("leases are on disk".into())),
-            Err(error) => self.health.set("state", Err(format!("{error:#}"))),
-        }
+    /// Writes the journal; a failure is a state of health, and the answer says why.
+    fn save(&self) -> Result<(), String> {
+        let outcome = self.journal.save(&self.ipam).map_err(|error| format!("{error:#}"));
+        self.health.set("state", outcome.clone().map(|()| "leases are on disk".into()));
+        outcome
     }
 
     /// What the cluster should know of this node's pods.
@@ -362,9 +373,11 @@ impl Core {
         leases.sort_by_key(|lease| lease.created_at);
         for lease in leases {
             let labels = self.labels_of(lease.identity);
+            // The kubelet gives static pods another UID than the API server; the object's owner is the latter's.
+            let pod = self.store.intent().pods.get(&lease.pod);
             let entry = Published {
                 id: lease.endpoint_id,
-                pod_uid: lease.pod_uid.clone(),
+                pod_uid: pod.map_or(&lease.pod_uid, |pod| &pod.uid).clone(),
                 identity: lease.identity,
                 labels,
                 addresses: lease.addresses.clone(),

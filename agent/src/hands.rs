@@ -225,12 +225,17 @@ impl Hands {
 
     /// Takes a pod's interface away. Its rows must be gone already; the interface dies in its own time.
     pub fn remove_pod(&mut self, lease: &Lease, local: Option<&LocalPod>) -> anyhow::Result<()> {
-        let name = match local {
-            Some(local) => local.ifname.clone(),
-            None => Names::of(lease).host,
+        let (name, index) = match local {
+            Some(local) => (local.ifname.clone(), Some(local.ifindex)),
+            // Half made, or half removed the last time.
+            None => {
+                let name = Names::of(lease).host;
+                let link = self.netlink.link(Target::Name(&name))?.filter(|link| link.kind == "veth");
+                (name, link.map(|link| link.index))
+            }
         };
-        if let Some(local) = local {
-            self.reaper.remove(local.ifindex)?;
+        if let Some(index) = index {
+            self.reaper.remove(index)?;
         }
         self.hooks.release_pod(&name)?;
         self.namespaces.remove(&lease.endpoint_id);

@@ -167,15 +167,9 @@ async fn work(
 
     let publisher = Publisher::new(client.clone(), config.node_name.clone());
     let reporter = Arc::new(Reporter::new(client.clone(), config.node_name.clone()));
-    let side = Tasks {
-        core: core.clone(),
-        identities,
-        publisher: publisher.clone(),
-        reporter,
-        health: health.clone(),
-    };
+    let side = Tasks { core: core.clone(), identities, publisher, reporter, health: health.clone() };
     tokio::spawn(side.run(todo));
-    tokio::spawn(introduce(publisher, router, node_health, health.clone()));
+    let _ = tasks.send(Task::Introduce(router, node_health));
     let _ = tasks.send(Task::Publish);
 
     let watches = Watches::start(client, &pleopod_intake_kube::watches::Config::new(&config.node_name));
@@ -211,29 +205,6 @@ async fn watch_health(
         if watches.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// Tells the other nodes of this one, until the API server has taken it.
-async fn introduce(
-    publisher: Publisher,
-    router: Vec<std::net::IpAddr>,
-    node_health: Vec<std::net::IpAddr>,
-    health: Arc<Health>,
-) {
-    loop {
-        let told = async {
-            publisher.annotate_node(&router, &node_health).await?;
-            publisher.set_network_available(true, "pleopod-agent is running on this node").await
-        };
-        match told.await {
-            Ok(()) => {
-                return health
-                    .set("node", Ok("the Node says this node's router and health addresses".into()));
-            }
-            Err(error) => health.set("node", Err(error.to_string())),
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

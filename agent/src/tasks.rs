@@ -1,6 +1,7 @@
 //! The async side: claims identities, publishes this node's pods, tells people of problems.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,14 @@ pub struct Tasks {
     pub health: Arc<Health>,
 }
 
+/// What was begun and matters later.
+#[derive(Default)]
+struct Begun {
+    /// Problems people were told of.
+    told: HashSet<Problem>,
+    introduction: Option<tokio::task::JoinHandle<()>>,
+}
+
 /// Between two tries at something the API server did not take.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -29,7 +38,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl Tasks {
     /// Works off what the core asks for, until it is gone.
     pub async fn run(self, mut tasks: mpsc::UnboundedReceiver<Task>) {
-        let mut told: HashSet<Problem> = HashSet::new();
+        let mut begun = Begun::default();
         let mut publish = false;
         loop {
             // A failed publication is tried again, changes or not.
@@ -39,9 +48,9 @@ impl Tasks {
                 tasks.recv().await
             };
             let Some(first) = next else { return };
-            publish = self.start(first, &mut told) || publish;
+            publish = self.start(first, &mut begun) || publish;
             while let Ok(task) = tasks.try_recv() {
-                publish = self.start(task, &mut told) || publish;
+                publish = self.start(task, &mut begun) || publish;
             }
             if publish {
                 publish = match self.publish().await {
@@ -59,15 +68,23 @@ impl Tasks {
     }
 
     /// Starts one task; `true` when it was [`Task::Publish`].
-    fn start(&self, task: Task, told: &mut HashSet<Problem>) -> bool {
+    fn start(&self, task: Task, begun: &mut Begun) -> bool {
         match task {
             Task::Publish => return true,
+            Task::Introduce(router, health) => {
+                if let Some(before) = begun.introduction.take() {
+                    before.abort();
+                }
+                let told = introduce(self.publisher.clone(), router, health, self.health.clone());
+                begun.introduction = Some(tokio::spawn(told));
+            }
             Task::Claim(labels) => {
                 tokio::spawn(claim(self.core.clone(), self.identities.clone(), labels));
             }
             Task::Report(problems) => {
-                let news: Vec<Problem> = problems.iter().filter(|p| !told.contains(*p)).cloned().collect();
-                *told = problems.into_iter().collect();
+                let news: Vec<Problem> =
+                    problems.iter().filter(|p| !begun.told.contains(*p)).cloned().collect();
+                begun.told = problems.into_iter().collect();
                 let reporter = self.reporter.clone();
                 tokio::spawn(async move {
                     for problem in news {
@@ -133,5 +150,23 @@ async fn claim(core: Handle, identities: Arc<Identities>, labels: Labels) {
         Err(error) => {
             tracing::warn!(%error, "numbering labels; tried again with the next change or full pass")
         }
+    }
+}
+
+/// Tells the other nodes of this one, until the API server has taken it.
+async fn introduce(publisher: Publisher, router: Vec<IpAddr>, node_health: Vec<IpAddr>, health: Arc<Health>) {
+    loop {
+        let told = async {
+            publisher.annotate_node(&router, &node_health).await?;
+            publisher.set_network_available(true, "pleopod-agent is running on this node").await
+        };
+        match told.await {
+            Ok(()) => {
+                return health
+                    .set("node", Ok("the Node says this node's router and health addresses".into()));
+            }
+            Err(error) => health.set("node", Err(error.to_string())),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

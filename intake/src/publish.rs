@@ -38,18 +38,22 @@ pub struct Writes {
     pub delete: Vec<ObjectName>,
 }
 
-/// Compares what is published with what is true. Only to be called once PleopodEndpoints were listed and the local
-/// endpoints were restored, or objects of living pods would be removed.
+/// Compares what is published with what is true. Only to be called once Pods and PleopodEndpoints were listed and the
+/// local endpoints were restored, or objects of living pods would be removed.
+///
+/// An endpoint whose Pod is not (any more) on this node says nothing: the name may belong to a pod of another node by
+/// now, and two nodes that both insist would write over each other for ever.
 pub fn diff(intent: &Intent, node: &str, local: &BTreeMap<ObjectName, Published>) -> Writes {
     let mut writes = Writes::default();
-    for (name, endpoint) in local {
+    let here = |name: &ObjectName| intent.pods.contains_key(name) && local.contains_key(name);
+    for (name, endpoint) in local.iter().filter(|(name, _)| here(name)) {
         match intent.endpoints.get(name) {
             Some(there) if says(there, node, endpoint) => {}
             there => writes.upsert.push((name.clone(), there.is_some())),
         }
     }
     for (name, there) in &intent.endpoints {
-        if there.node == node && !local.contains_key(name) {
+        if there.node == node && !here(name) {
             writes.delete.push(name.clone());
         }
     }
@@ -92,5 +96,51 @@ impl Published {
                 addressing: vec![AddressPair { ipv4: of(true), ipv6: of(false) }],
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pleopod_model::intent::Pod;
+
+    use super::*;
+
+    const NODE: &str = "k8s-w1";
+
+    fn published(uid: &str) -> Published {
+        Published {
+            id: 7,
+            pod_uid: uid.into(),
+            addresses: vec![IpAddr::from([172, 16, 1, 3])],
+            state: "ready".into(),
+            ..Published::default()
+        }
+    }
+
+    fn object(node: &str, uid: &str) -> ClusterEndpoint {
+        ClusterEndpoint {
+            node: node.into(),
+            pod_uid: uid.into(),
+            addresses: vec![IpAddr::from([172, 16, 1, 3])],
+            ..ClusterEndpoint::default()
+        }
+    }
+
+    /// `web-0` of a StatefulSet: its pod on this node was deleted, DEL has not come yet, and it runs elsewhere already.
+    #[test]
+    fn a_pod_that_moved_on_is_left_to_its_new_node() {
+        let name = ObjectName::new("default", "web-0");
+        let local = BTreeMap::from([(name.clone(), published("old"))]);
+        let mut intent = Intent::default();
+        intent.pods.insert(name.clone(), Pod { uid: "old".into(), ..Pod::default() });
+        assert_eq!(diff(&intent, NODE, &local).upsert, [(name.clone(), false)]);
+        intent.endpoints.insert(name.clone(), object(NODE, "old"));
+        assert_eq!(diff(&intent, NODE, &local), Writes::default());
+        // The pod is gone and the object still ours: it goes, whatever the interface waits for.
+        intent.pods.clear();
+        assert_eq!(diff(&intent, NODE, &local), Writes { upsert: vec![], delete: vec![name.clone()] });
+        // The other node has it.
+        intent.endpoints.insert(name, object("k8s-w2", "new"));
+        assert_eq!(diff(&intent, NODE, &local), Writes::default());
     }
 }

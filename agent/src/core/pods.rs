@@ -64,6 +64,14 @@ pub enum Error {
     /// The kernel refused.
     #[error("{0}")]
     Kernel(String),
+    /// The lease is not on disk: an agent that starts anew would take the pod's interface for nobody's.
+    #[error("pod {pod}: its lease can't be kept: {why}; make room or make the directory writable")]
+    State {
+        /// The pod.
+        pod: ObjectName,
+        /// Why.
+        why: String,
+    },
     /// The interface is not as ADD left it.
     #[error("{0}")]
     NotAsLeft(String),
@@ -90,7 +98,12 @@ impl Core {
         match self.hands.create_pod(&lease, &netns, &self.facts.router) {
             Ok(local) => {
                 self.remember(&lease, local);
-                self.save();
+                if let Err(why) = self.save() {
+                    if !existed {
+                        self.del(&Del { attachment: add.attachment.clone() }).ok();
+                    }
+                    return Err(Error::State { pod: lease.pod, why });
+                }
                 if lease.identity == IdentityId::INIT
                     && let Some(labels) = self.security_labels(&lease.pod)
                 {
@@ -100,6 +113,7 @@ impl Core {
             }
             Err(error) => {
                 if !existed {
+                    self.hands.remove_pod(&lease, None).ok();
                     self.ipam.end_lease(&add.attachment, now());
                 }
                 Err(Error::Kernel(format!("{error:#}")))
@@ -169,7 +183,8 @@ impl Core {
         }
         self.hands.remove_pod(&lease, local.as_ref()).map_err(|e| Error::Kernel(format!("{e:#}")))?;
         self.ipam.end_lease(&lease.attachment, now());
-        self.save();
+        // Health tells; a lease without an interface ends at the next start anyway.
+        let _ = self.save();
         self.task(Task::Publish);
         self.eyes_stale.get_or_insert(Instant::now() + super::EYES_EVERY);
         tracing::info!(pod = %lease.pod, endpoint = lease.endpoint_id, "pod disconnected");
@@ -259,7 +274,8 @@ impl Core {
             }
         }
         self.todo.tables = true;
-        self.save();
+        // Health tells; an identity is found again from the labels.
+        let _ = self.save();
     }
 
     /// Asks the async side for a number, once.

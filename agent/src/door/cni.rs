@@ -32,9 +32,27 @@ pub struct CniDoor {
 /// How long ADD waits for the API server to number new labels before it goes on with the identity `init`.
 const IDENTITY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
+/// How long a call waits for the core. One that has not started yet (the API server is away and the node's own object
+/// can't be read) takes the call up once it has; the runtime is told to ask again.
+const CORE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
 // === impl CniDoor ===
 
 impl CniDoor {
+    /// Waits for the core's answer, not for ever.
+    async fn patient<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, Status> {
+        match tokio::time::timeout(CORE_PATIENCE, answer).await {
+            Ok(answer) => Ok(answer.map_err(|_| Stopping)?),
+            Err(_) => {
+                let why = self.health.ready().err().unwrap_or_else(|| "it is busy".into());
+                Err(Status::unavailable(format!(
+                    "pleopod-agent has not got to it within {} s: {why}",
+                    CORE_PATIENCE.as_secs()
+                )))
+            }
+        }
+    }
+
     /// The identity of a pod that is about to be connected. A pod the watch has not delivered yet is looked up.
     async fn identity(&self, pod: &ObjectName, uid: &str) -> Result<IdentityId, Status> {
         let known = {
@@ -110,7 +128,7 @@ impl Cni for CniDoor {
         let (reply, answer) = oneshot::channel();
         let del = Del { attachment: Attachment::new(request.container_id, request.ifname) };
         self.core.send(Command::Del(del, reply))?;
-        let removed = answer.await.map_err(|_| Stopping)?.map_err(status)?;
+        let removed = self.patient(answer).await?.map_err(status)?;
         Ok(Response::new(CniDelReply { removed }))
     }
 
@@ -118,10 +136,8 @@ impl Cni for CniDoor {
         let request = request.into_inner();
         let addresses = request.addresses.iter().map(|a| address(a)).collect::<Result<Vec<_>, _>>()?;
         let attachment = Attachment::new(request.container_id, request.ifname);
-        self.core
-            .inspect(move |core| core.check(&attachment, &request.netns, &addresses))
-            .await?
-            .map_err(status)?;
+        let checked = self.core.inspect(move |core| core.check(&attachment, &request.netns, &addresses));
+        self.patient(checked).await?.map_err(status)?;
         Ok(Response::new(CniCheckReply {}))
     }
 
@@ -132,7 +148,7 @@ impl Cni for CniDoor {
             .into_iter()
             .map(|a| Attachment::new(a.container_id, a.ifname))
             .collect();
-        let (ended, errors) = self.core.inspect(move |core| core.collect(&valid)).await?;
+        let (ended, errors) = self.patient(self.core.inspect(move |core| core.collect(&valid))).await?;
         if let Some(error) = errors.into_iter().next() {
             return Err(status(error));
         }
@@ -197,6 +213,7 @@ fn status(error: Error) -> Status {
         Error::Ipam(_) => Status::resource_exhausted(text),
         Error::Netns { .. } => Status::invalid_argument(text),
         Error::Kernel(_) => Status::internal(text),
+        Error::State { .. } => Status::unavailable(text),
         Error::NotAsLeft(_) => Status::failed_precondition(text),
         Error::Unknown(_) => Status::not_found(text),
     }
