@@ -30,7 +30,9 @@ impl Agent {
     /// Connects to an agent that was found.
     pub async fn at(found: &Found) -> Result<Self> {
         let channel = channel(&found.socket, "agent").await?;
-        Ok(Self { client: AgentClient::new(channel), socket: found.socket.display().to_string() })
+        // A full conntrack table is several times the 4 MiB that are the default.
+        let client = AgentClient::new(channel).max_decoding_message_size(1 << 30);
+        Ok(Self { client, socket: found.socket.display().to_string() })
     }
 
     /// Turns an answer into its message, or the error into one that says what was being done.
