@@ -50,6 +50,9 @@ fn a_pods_way_out_is_its_router() {
     assert_eq!(brief.split_whitespace().last(), Some(format!("{address}/32").as_str()), "{brief}");
     let routes = lab.exec("netpod", &["ip", "route"]).ok();
     let routes: Vec<&str> = routes.lines().map(str::trim_end).collect();
+    let terminal =
+        lab.command("script").words(&["-qec", "kubectl exec -it netpod -- ip route", "/dev/null"]).ok();
+    assert!(terminal.contains(&format!("default via {router} dev eth0")), "on a terminal: {terminal}");
     assert_eq!(routes, [format!("default via {router} dev eth0"), format!("{router} dev eth0 scope link")]);
 
     let link = lab.exec("netpod", &["cat", "/sys/class/net/eth0/iflink"]).ok();

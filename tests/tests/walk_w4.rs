@@ -1,6 +1,6 @@
 //! W4: three nodes, watched.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pleopod_tests::{Lab, manifest, until};
 
@@ -46,6 +46,40 @@ fn observed(lab: &Lab, node: &str, filter: &[&str], count: usize) -> Vec<String>
         (last.len() >= count).then_some(())
     });
     last
+}
+
+/// Fails unless one node comes to say exactly `wanted` of `filter`, lines of `aside` left aside.
+#[track_caller]
+fn observed_as(lab: &Lab, node: &str, filter: &[&str], wanted: &[String], aside: &str) {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let seen = observed(lab, node, filter, wanted.len());
+        let seen: Vec<String> = seen.into_iter().filter(|line| line != aside).collect();
+        if seen == wanted {
+            return;
+        }
+        assert!(Instant::now() < end, "on {node}, of {filter:?}: {seen:#?}\nbut not: {wanted:#?}");
+    }
+}
+
+/// Fails unless one node comes to say, of `filter`, a line for each of `wanted` that has all its parts. Gives all lines.
+#[track_caller]
+fn observed_with<const N: usize>(
+    lab: &Lab,
+    node: &str,
+    filter: &[&str],
+    wanted: &[[&str; N]],
+) -> Vec<String> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let seen = observed(lab, node, filter, 1);
+        let has = |parts: &[&str; N]| seen.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+        let missing: Vec<&[&str; N]> = wanted.iter().filter(|parts| !has(parts)).collect();
+        if missing.is_empty() {
+            return seen;
+        }
+        assert!(Instant::now() < end, "on {node}, of {filter:?}: no {missing:#?} in {seen:#?}");
+    }
 }
 
 /// A line without its time, `Nov 21 05:16:36.444: `.
@@ -293,11 +327,9 @@ fn packets_between_pods_are_seen_as_they_are() {
         let client = format!(":{}", port(&answers[1]));
         let life = life.map(|(way, flags)| line(way, &format!("TCP Flags: {flags}")));
         let life = life.map(|line| line.replace('@', &client).replace('#', ":80"));
-        let seen = observed(&lab, node, &["--pod", "webpod2", "--port", "80", "--type", "trace"], life.len());
         // A slow machine may acknowledge the request before it answers.
         let late = line("<-", "TCP Flags: ACK").replace('@', &client).replace('#', ":80");
-        let seen: Vec<String> = seen.into_iter().filter(|line| *line != late).collect();
-        assert_eq!(seen, life, "on {node}");
+        observed_as(&lab, node, &["--pod", "webpod2", "--port", "80", "--type", "trace"], &life, &late);
 
         let refused = observed(&lab, node, &["--pod", "webpod2", "--port", "8080", "--type", "trace"], 2);
         let client = refused[0].split(['/', ' ']).nth(1).unwrap_or_default().replace("netpod", "");
@@ -311,9 +343,9 @@ fn packets_between_pods_are_seen_as_they_are() {
     for (node, pod, peer, own) in
         [("k8s-s", "netpod", &server, &client), ("k8s-w2", "webpod2", &client, &server)]
     {
-        let sockets = observed(&lab, node, &["--pod", pod, "--type", "trace-sock", "--protocol", "tcp"], 1);
         let wanted = format!("{peer} <> {own} pre-xlate-rev TRACED (TCP)");
-        assert!(sockets.contains(&wanted), "no `{wanted}` on {node}: {sockets:#?}");
+        let filter = ["--pod", pod, "--type", "trace-sock", "--protocol", "tcp"];
+        let sockets = observed_with(&lab, node, &filter, &[[&wanted]]);
         assert!(!sockets.iter().any(|line| line.contains("TRANSLATED")), "{sockets:#?}");
     }
 }
@@ -334,7 +366,8 @@ fn names_and_the_world_are_seen_as_they_are() {
             "default/netpod:{port} (ID:{net}) {way} 203.0.113.10:80 (world) {point} FORWARDED (TCP Flags: {flags})"
         )
     };
-    let seen = observed(&lab, "k8s-s", &["--ip", "203.0.113.10", "--port", "80", "--type", "trace"], 8);
+    let world = ["--ip", "203.0.113.10", "--port", "80", "--type", "trace"];
+    let seen = observed(&lab, "k8s-s", &world, 8);
     let port = client(&seen[0]);
     let life = [
         ("->", "SYN"),
@@ -348,8 +381,7 @@ fn names_and_the_world_are_seen_as_they_are() {
     ];
     let life = life.map(|(way, flags)| line(&port, way, flags));
     let late = line(&port, "<-", "ACK");
-    let seen: Vec<String> = seen.into_iter().filter(|line| *line != late).collect();
-    assert_eq!(seen, life);
+    observed_as(&lab, "k8s-s", &world, &life, &late);
     let echo = observed(&lab, "k8s-s", &["--ip", "203.0.113.10", "--protocol", "icmp"], 2);
     assert_eq!(
         echo,
@@ -364,19 +396,16 @@ fn names_and_the_world_are_seen_as_they_are() {
     );
 
     // The name was asked of kube-dns, by a socket that one of its pods answered.
-    let dns = observed(&lab, "k8s-s", &["--pod", "netpod", "--protocol", "udp"], 6);
-    let has = |wanted: &[&str]| dns.iter().any(|line| wanted.iter().all(|part| line.contains(part)));
     let pod = "kube-system/coredns-";
-    for wanted in [
+    let wanted = [
         ["default/netpod (ID:", " <> kube-system/kube-dns:53 (world) pre-xlate-fwd TRACED (UDP)"],
         ["default/netpod (ID:", ":53 (ID:"],
         [pod, " post-xlate-fwd TRANSLATED (UDP)"],
         [pod, " FORWARDED (UDP)"],
         [pod, " pre-xlate-rev TRACED (UDP)"],
         ["kube-system/kube-dns:53 (world) <> default/netpod:", " post-xlate-rev TRANSLATED (UDP)"],
-    ] {
-        assert!(has(&wanted), "no {wanted:?}: {dns:#?}");
-    }
+    ];
+    observed_with(&lab, "k8s-s", &["--pod", "netpod", "--protocol", "udp"], &wanted);
 }
 
 #[test]
@@ -391,18 +420,14 @@ fn a_service_is_translated_at_the_socket() {
     let [net, web, _] = PODS.map(|pod| identity(&lab, pod));
     let client = format!("default/netpod:{} (ID:{net})", port(&answer));
     let filter = ["--pod", "netpod", "--type", "trace-sock", "--protocol", "tcp"];
-    let mut seen = observed(&lab, "k8s-s", &filter, 4);
-    // How often curl asks for its peer is its own affair.
-    seen.dedup();
     let (before, after) = (format!("default/netpod (ID:{net}) <> "), format!("default/{pod}:80 (ID:{web})"));
-    for wanted in [
+    let wanted = [
         format!("{before}default/svc:80 (world) pre-xlate-fwd TRACED (TCP)"),
         format!("{before}{after} post-xlate-fwd TRANSLATED (TCP)"),
         format!("{after} <> {client} pre-xlate-rev TRACED (TCP)"),
         format!("default/svc:80 (world) <> {client} post-xlate-rev TRANSLATED (TCP)"),
-    ] {
-        assert!(seen.contains(&wanted), "no `{wanted}`: {seen:#?}");
-    }
+    ];
+    observed_with(&lab, "k8s-s", &filter, &wanted.each_ref().map(|line| [line.as_str()]));
     // What goes over the wire is between the pods.
     let wire = observed(&lab, "k8s-s", &["--pod", pod, "--port", "80", "--type", "trace"], 8);
     assert!(wire.iter().all(|line| line.starts_with(&client) && line.contains(&after)), "{wire:#?}");

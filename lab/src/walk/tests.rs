@@ -2,6 +2,8 @@
 
 use super::page::{WIDTH, fill, fold};
 use super::seen::Seen;
+use super::{W1_TOPOLOGY, Which};
+use crate::topology::Topology;
 
 fn fits(lines: &[String]) -> bool {
     lines.iter().all(|line| line.chars().count() <= WIDTH)
@@ -71,4 +73,14 @@ fn checks_say_what_is_missing() {
     assert_eq!(seen.row("two"), ["two", "three"]);
     assert!(seen.says_all(&["one", "four"]).is_err());
     assert!(seen.silent().is_err() && seen.lacks("four").is_ok());
+}
+
+#[test]
+fn a_walk_fits_the_lab_that_has_its_nodes() {
+    let one = Topology::from_yaml(W1_TOPOLOGY, "w1.yaml").expect("the topology of W1");
+    assert_eq!(Which::of(&one), Some(Which::W1));
+    let built_in = |nodes| Topology::built_in(nodes).expect("the built-in topology");
+    assert_eq!(Which::of(&built_in(3)), Some(Which::W4));
+    assert_eq!(Which::of(&built_in(4)), Some(Which::W4));
+    assert_eq!(Which::of(&built_in(2)), None);
 }
