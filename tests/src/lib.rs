@@ -6,6 +6,7 @@
 
 pub mod background;
 pub mod command;
+pub mod runtime;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -82,6 +83,12 @@ impl Lab {
     #[must_use]
     pub fn pleopod(&self, words: &[&str]) -> Run {
         self.command(&self.programs.join("pleopod").display().to_string()).words(words)
+    }
+
+    /// Path of one of the binaries under test.
+    #[must_use]
+    pub fn program(&self, name: &str) -> String {
+        self.programs.join(name).display().to_string()
     }
 
     /// `pleopod WORDS --node NODE`: what the agent of one node says.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 
 /// `BPF_FS_MAGIC`.
-const BPF_FS: i64 = 0xcafe_4a11;
+const BPF_FS: i128 = 0xcafe_4a11;
 /// `CGROUP2_SUPER_MAGIC`.
-const CGROUP2: i64 = 0x6367_7270;
+const CGROUP2: i128 = 0x6367_7270;
 
 /// Sees to it that `at` is bpffs: mounts one when it is not. Answers whether it had to.
 pub fn ensure_bpffs(at: &Path) -> Result<bool, Error> {
@@ -57,7 +57,7 @@ fn cgroup2_of(mountinfo: &str) -> Option<PathBuf> {
     best.map(|(_, (_, point))| PathBuf::from(point.replace("\\040", " ")))
 }
 
-fn ensure(at: &Path, wanted: i64, kind: &std::ffi::CStr, doing: &'static str) -> Result<bool, Error> {
+fn ensure(at: &Path, wanted: i128, kind: &std::ffi::CStr, doing: &'static str) -> Result<bool, Error> {
     fs::create_dir_all(at).map_err(Error::path("making", at))?;
     if magic(at).map_err(Error::path("reading", at))? == wanted {
         return Ok(false);
@@ -68,14 +68,14 @@ fn ensure(at: &Path, wanted: i64, kind: &std::ffi::CStr, doing: &'static str) ->
     if result == 0 { Ok(true) } else { Err(Error::path(doing, at)(io::Error::last_os_error())) }
 }
 
-/// The magic number of the file system at `at`.
-fn magic(at: &Path) -> io::Result<i64> {
+/// The magic number of the file system at `at`. C libraries differ in the type of `f_type`; it fits either.
+fn magic(at: &Path) -> io::Result<i128> {
     let path = cstring(at)?;
     // SAFETY: statfs is a C struct of integers; all zero is a value of it.
     let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the path ends in zero, `stat` is live and of the type the call fills in.
     let result = unsafe { libc::statfs(path.as_ptr(), &raw mut stat) };
-    if result == 0 { Ok(stat.f_type) } else { Err(io::Error::last_os_error()) }
+    if result == 0 { Ok(i128::from(stat.f_type)) } else { Err(io::Error::last_os_error()) }
 }
 
 fn cstring(path: &Path) -> io::Result<CString> {
