@@ -168,6 +168,7 @@ pub enum Identity {
     /// Show one identity
     Get {
         /// Its number
+        #[arg(value_parser = number)]
         id: u32,
         #[command(flatten)]
         output: Output,
@@ -195,6 +196,7 @@ pub enum Service {
     /// Show one frontend
     Get {
         /// Its number
+        #[arg(value_parser = number)]
         id: u32,
         #[command(flatten)]
         output: Output,
@@ -333,6 +335,11 @@ impl Cli {
         }
         Ok(cli)
     }
+}
+
+/// Reads the number of something that is listed.
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a number, the first column of the list".to_owned())
 }
 
 /// Reads a duration such as `90s`, `5m` or `1h30m`.

@@ -42,6 +42,14 @@ impl Failure {
         Self::Failed(format!("cannot {doing}: agent at {socket}: {}{hint}", one_line(why)))
     }
 
+    /// Words on the command line that make no sense: what clap says of them, without the help that follows.
+    pub fn words(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|part| text.find(part)).min();
+        Self::Usage(format!("{}; see --help", one_line(&text[..end.unwrap_or(text.len())])))
+    }
+
     /// The exit code for this failure.
     pub fn code(&self) -> ExitCode {
         match self {

@@ -21,11 +21,7 @@ use failure::Failure;
 pub fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os().collect()) {
         Ok(cli) => cli,
-        Err(answer) => {
-            // Help and version come this way too. If nobody reads it, nobody misses it.
-            let _ = answer.print();
-            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
-        }
+        Err(answer) => return tell(&answer),
     };
     match commands::run(cli) {
         Ok(code) => code,
@@ -37,4 +33,17 @@ pub fn main() -> ExitCode {
             failure.code()
         }
     }
+}
+
+/// Prints what is to be said in place of a command: help or version, which was asked for, or what is wrong with the words.
+fn tell(answer: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(answer.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
+        // If nobody reads it, nobody misses it.
+        let _ = answer.print();
+        return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+    }
+    let failure = Failure::words(answer);
+    let _ = writeln!(std::io::stderr(), "pleopod: {failure}");
+    failure.code()
 }

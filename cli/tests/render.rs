@@ -61,8 +61,21 @@ fn exit_codes_and_one_line_errors() {
     let (code, error) = run(&["map", "get", "nonsense"]);
     assert_eq!(code, Some(1));
     assert!(error.contains("cannot show map nonsense") && error.contains("no map nonsense"), "{error}");
-    assert_eq!(run(&["endpoint", "lst"]).0, Some(2));
-    assert_eq!(run(&["observe", "--pod", "a", "--from-pod", "b"]).0, Some(2));
+    for (args, said) in [
+        (&["endpoint", "lst"][..], "'lst'"),
+        (&["endpoint", "get"], "<ID>"),
+        (&["service", "get", "svc"], "'svc' for '<ID>': expected a number"),
+        (&["observe", "--port", "http"], "'http' for '--port <PORT>': expected a number from 0 to 65535"),
+        (&["observe", "--pod", "a", "--from-pod", "b"], "--pod cannot be combined"),
+        (&["observe", "--ip", "10.0.0"], "10.0.0 is not an address or CIDR"),
+        (&["observe", "-o", "xml"], "'xml'"),
+        (&["observe", "--not"], "--not is the last word"),
+        (&["status", "--nod", "k8s-s"], "a similar argument exists: '--node'"),
+    ] {
+        let (code, error) = run(args);
+        assert_eq!((code, error.lines().count()), (Some(2), 1), "{args:?}: {error}");
+        assert!(error.starts_with("pleopod: ") && error.contains(said), "{args:?}: {error}");
+    }
 }
 
 #[test]

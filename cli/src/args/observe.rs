@@ -52,10 +52,10 @@ pub struct Range {
     #[arg(long, conflicts_with_all = ["last", "first"])]
     pub all: bool,
     /// The latest N flows (100 unless another range is given)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub last: Option<u64>,
     /// The oldest N flows
-    #[arg(long, value_name = "N", conflicts_with = "last")]
+    #[arg(long, value_name = "N", conflicts_with = "last", value_parser = count)]
     pub first: Option<u64>,
     /// From this time on: 5m (ago), or a time such as 2026-01-02T15:04:05Z
     #[arg(long, value_name = "TIME")]
@@ -97,13 +97,13 @@ pub struct Filter {
     #[arg(long, value_name = "IP")]
     pub to_ip: Vec<String>,
     /// Port of either end
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port)]
     pub port: Vec<u16>,
     /// Port that sends
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port)]
     pub from_port: Vec<u16>,
     /// Port that receives
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port)]
     pub to_port: Vec<u16>,
     /// Service at either end: [NAMESPACE/]PREFIX
     #[arg(long, value_name = "SERVICE")]
@@ -187,10 +187,9 @@ pub enum ObserveFormat {
     Compact,
     /// One line a field
     Dict,
-    /// One JSON object a flow
+    /// One JSON object a message of the observer (jsonpb is the same, as in Hubble's client)
+    #[value(alias = "jsonpb")]
     Json,
-    /// One JSON object a message of the observer, as Hubble's jsonpb
-    Jsonpb,
     /// Aligned columns
     Table,
 }
@@ -236,6 +235,14 @@ fn identity(text: &str) -> Result<u32, String> {
     text.parse().ok().or_else(|| (1..=8).find(|id| pleopod_api::words::identity(*id) == format!("({text})"))).ok_or_else(
         || "expected a number, or host, world, unmanaged, health, init, remote-node, kube-apiserver or ingress".into(),
     )
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a number of flows".to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "expected a number from 0 to 65535".to_owned())
 }
 
 fn verdict(text: &str) -> Result<i32, String> {

@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pleopod_api::observer::GetFlowsResponse;
-use pleopod_api::observer::get_flows_response::ResponseTypes;
 use pleopod_api::observer::observer_client::ObserverClient;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
@@ -179,12 +178,4 @@ async fn sources(
 
 fn client(channel: Channel) -> ObserverClient<Channel> {
     ObserverClient::new(channel).max_decoding_message_size(16 << 20)
-}
-
-/// The flow in a message, if it holds one.
-fn flow_of(message: &GetFlowsResponse) -> Option<&pleopod_api::flow::Flow> {
-    match &message.response_types {
-        Some(ResponseTypes::Flow(flow)) => Some(flow),
-        _ => None,
-    }
 }

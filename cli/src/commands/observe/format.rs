@@ -1,4 +1,4 @@
-//! Prints flows: compact, dict, json, jsonpb, table.
+//! Prints flows: compact, dict, json, table.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
@@ -9,7 +9,6 @@ use pleopod_api::observer::GetFlowsResponse;
 use pleopod_api::observer::get_flows_response::ResponseTypes;
 use pleopod_api::words;
 
-use super::flow_of;
 use crate::args::observe::{Color, Observe, ObserveFormat, TimeFormat};
 use crate::failure::{Failure, Result};
 use crate::print::Columns;
@@ -81,15 +80,8 @@ impl Printer {
     pub fn print(&mut self, message: &GetFlowsResponse) -> Result<()> {
         let first = self.count == 0;
         self.count += 1;
-        match self.output {
-            ObserveFormat::Jsonpb => return self.json(message),
-            ObserveFormat::Json => {
-                return match flow_of(message) {
-                    Some(flow) => self.json(flow),
-                    None => self.json(message),
-                };
-            }
-            _ => {}
+        if self.output == ObserveFormat::Json {
+            return self.json(message);
         }
         let flow = match &message.response_types {
             Some(ResponseTypes::Flow(flow)) => flow,
