@@ -74,6 +74,9 @@ fn the_agent_works_with_what_the_daemonset_gives_it() {
         r#"#!/bin/sh
 exec unshare --mount --cgroup --propagation slave sh -c '
 set -e
+# As distributions start: the agent has something to change.
+echo 2 > /proc/sys/net/ipv4/conf/default/rp_filter
+[ -e /proc/sys/net/ipv4/conf/pleo_host ] || echo 0 > /proc/sys/net/ipv4/ip_forward
 mount --rbind /run /run
 mount -t tmpfs none /mnt
 mkdir -p /mnt/proc/sys/net
