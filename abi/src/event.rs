@@ -48,7 +48,7 @@ pub struct FlowEvent {
     pub direction: u8,
     /// IP protocol number, 0 when the packet could not be read that far.
     pub proto: u8,
-    /// TCP flags: those of this packet and of the ones it stands for.
+    /// TCP flags of this packet; those it stands for had none that were new.
     pub tcp_flags: u8,
     /// ICMP type.
     pub icmp_type: u8,

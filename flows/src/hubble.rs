@@ -30,6 +30,10 @@ mod tests;
 /// Messages that wait for a client's connection.
 const AHEAD: usize = 256;
 
+/// Entries that are looked at in one go: a large ring, or a filter that takes little of a flood, must not keep a worker
+/// from its other tasks.
+const STRETCH: u32 = 512;
+
 /// The observer service.
 #[derive(Clone, Debug)]
 pub struct Hubble(Arc<Inner>);
@@ -116,7 +120,7 @@ impl Observer for Hubble {
     ) -> Result<Response<GetNamespacesResponse>, Status> {
         let inner = &self.0;
         let hour_ago = clock::realtime().saturating_sub(3_600_000_000_000);
-        let mut names = BTreeSet::new();
+        let (mut names, mut pace) = (BTreeSet::new(), Pace::default());
         for number in inner.ring.oldest()..inner.ring.next() {
             if let Read::Entry(Entry::Event(event)) = inner.ring.read(number)
                 && event.time >= hour_ago
@@ -125,6 +129,7 @@ impl Observer for Hubble {
                     names.extend(end.pod().map(|(namespace, _)| namespace.to_owned()));
                 }
             }
+            pace.step().await;
         }
         let cluster = &inner.origin.cluster;
         let namespaces =
@@ -180,12 +185,12 @@ impl Query {
     }
 
     /// Number of the first entry to look at.
-    fn start(&self, inner: &Inner) -> u64 {
+    async fn start(&self, inner: &Inner) -> u64 {
         let (oldest, next) = (inner.ring.oldest(), inner.ring.next());
         if self.first || (self.number == 0 && (!self.follow || self.since > i64::MIN)) {
             return oldest;
         }
-        let (mut at, mut found) = (next, 0);
+        let (mut at, mut found, mut pace) = (next, 0, Pace::default());
         while at > oldest && found < self.number {
             at -= 1;
             match inner.ring.read(at) {
@@ -194,8 +199,25 @@ impl Query {
                 Read::Entry(Entry::Lost(_)) | Read::Later => {}
                 Read::Gone(_) => return at + 1,
             }
+            pace.step().await;
         }
         at
+    }
+}
+
+/// Counts entries that were looked at.
+#[derive(Default)]
+struct Pace(u32);
+
+impl Pace {
+    /// One more. Lets other tasks run after each [`STRETCH`], and says so.
+    async fn step(&mut self) -> bool {
+        self.0 += 1;
+        let rest = self.0.is_multiple_of(STRETCH);
+        if rest {
+            tokio::task::yield_now().await;
+        }
+        rest
     }
 }
 
@@ -207,8 +229,8 @@ async fn answer(
     sender: mpsc::Sender<Result<GetFlowsResponse, Status>>,
 ) {
     let end = inner.ring.next();
-    let mut at = query.start(inner);
-    let mut sent = 0;
+    let mut at = query.start(inner).await;
+    let (mut sent, mut pace) = (0, Pace::default());
     while query.follow || at < end {
         let response = match inner.ring.read(at) {
             Read::Entry(entry) => {
@@ -216,6 +238,9 @@ async fn answer(
                 at += 1;
                 if !query.takes(&entry, number, inner) {
                     if query.follow && entry.time() > query.until {
+                        return;
+                    }
+                    if pace.step().await && sender.is_closed() {
                         return;
                     }
                     continue;

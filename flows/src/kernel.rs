@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use pleopod_sys_bpf::ring::Ring;
@@ -21,8 +22,15 @@ const BATCH: usize = 4096;
 /// The thread that reads. Dropping this ends it.
 #[derive(Debug)]
 pub struct Reader {
-    stop: Arc<OwnedFd>,
+    stop: Arc<Stop>,
     thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Tells the thread to end: the one wakes it, the other ends a flood.
+#[derive(Debug)]
+struct Stop {
+    wake: OwnedFd,
+    asked: AtomicBool,
 }
 
 // === impl Reader ===
@@ -32,12 +40,16 @@ impl Reader {
     /// node's ring.
     pub fn spawn(eyes: Eyes, pins: &Path) -> io::Result<Self> {
         let mut ring = Ring::open(pins, EVENTS).map_err(io::Error::other)?;
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let stop = Arc::new(Stop { wake: eventfd(0, EventfdFlags::CLOEXEC)?, asked: AtomicBool::new(false) });
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("flows".to_owned()).spawn(move || {
             loop {
-                while eyes.drain(|each| ring.drain(BATCH, each)) == BATCH {}
-                if wait(&ring, &stopped)? {
+                while eyes.drain(|each| ring.drain(BATCH, each)) == BATCH {
+                    if stopped.asked.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                }
+                if wait(&ring, &stopped.wake)? {
                     return Ok(());
                 }
             }
@@ -53,8 +65,9 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        self.stop.asked.store(true, Ordering::Relaxed);
         // Neither can fail in a way that leaves something to do.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.stop.wake, &1u64.to_ne_bytes());
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

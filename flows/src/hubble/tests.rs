@@ -133,6 +133,29 @@ async fn a_slow_follower_hears_how_many_it_lost() {
     assert_eq!(number(&stream.next().await.unwrap().unwrap()), 2);
 }
 
+/// One worker for everybody: whoever looks through the whole ring must let others have it in between.
+#[tokio::test]
+async fn a_search_in_vain_leaves_time_for_others() {
+    let eyes = scene::eyes(20_000);
+    (0..20_000).for_each(|_| see(&eyes, 1));
+    let inner = Hubble::new(eyes.inner());
+    let none = FlowFilter { source_port: vec!["2".into()], ..Default::default() };
+    for number in [0, 5] {
+        let request = GetFlowsRequest { whitelist: vec![none.clone()], ..last(number) };
+        let mut stream = inner.get_flows(Request::new(request)).await.unwrap().into_inner();
+        let mut turns = 0;
+        loop {
+            use tokio_stream::StreamExt;
+            tokio::select! {
+                biased;
+                found = stream.next() => break assert!(found.is_none()),
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+        assert!(turns >= 20, "{turns} turns in a search of 20000 for {number}");
+    }
+}
+
 #[tokio::test]
 async fn nonsense_is_refused() {
     let eyes = scene::eyes(16);
