@@ -2,6 +2,7 @@
 //! CIDRs via that node.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use pleopod_model::desired::{NodeFacts, Route};
@@ -13,17 +14,21 @@ use crate::world::host;
 /// Routes by destination.
 pub fn plan(intent: &Intent, facts: &NodeFacts, problems: &mut Vec<Problem>) -> BTreeMap<IpNet, Route> {
     let mut routes = BTreeMap::new();
-    let own = |a: &std::net::IpAddr| facts.addresses.contains(a) || facts.router.contains(a);
+    let own = |a: &IpAddr| facts.addresses.contains(a) || facts.router.contains(a);
     for (address, pod) in &facts.local {
         if !own(address) && !facts.health.contains(address) {
             routes.insert(host(*address), Route::Pod { ifindex: pod.ifindex, mac: pod.mac });
         }
     }
+    // No two of these overlap.
     let mut owners: BTreeMap<IpNet, &str> = BTreeMap::new();
+    let nodes = node_addresses(intent);
     if let Some(node) = intent.nodes.get(&facts.name) {
         for cidr in &node.pod_cidrs {
             routes.insert(cidr.trunc(), Route::Router);
-            owners.insert(cidr.trunc(), &facts.name);
+            if overlapping(&owners, cidr.trunc()).is_none() {
+                owners.insert(cidr.trunc(), &facts.name);
+            }
         }
     }
     for (name, node) in intent.nodes.iter().filter(|(name, _)| **name != facts.name) {
@@ -40,11 +45,14 @@ pub fn plan(intent: &Intent, facts: &NodeFacts, problems: &mut Vec<Problem>) -> 
                 );
                 continue;
             }
-            let covered = intent
-                .nodes
-                .iter()
-                .find_map(|(other, n)| n.addresses.iter().find(|a| cidr.contains(*a)).map(|a| (other, a)));
-            if let Some((other, address)) = covered {
+            if let Some((held, owner)) = overlapping(&owners, cidr) {
+                tell(
+                    format!("{cidr} overlaps {held}, the pod CIDR of node {owner}; it is not routed"),
+                    "give every node a CIDR of its own",
+                );
+                continue;
+            }
+            if let Some((address, other)) = nodes.range(cidr.network()..=cidr.broadcast()).next() {
                 tell(
                     format!("{cidr} covers the address {address} of node {other}; it is not routed"),
                     "choose pod CIDRs outside the network of the nodes",
@@ -66,4 +74,23 @@ pub fn plan(intent: &Intent, facts: &NodeFacts, problems: &mut Vec<Problem>) -> 
         }
     }
     routes
+}
+
+/// The addresses of all nodes with the first node that says each.
+fn node_addresses(intent: &Intent) -> BTreeMap<IpAddr, &str> {
+    let mut addresses = BTreeMap::new();
+    for (name, node) in &intent.nodes {
+        for address in &node.addresses {
+            addresses.entry(*address).or_insert(name.as_str());
+        }
+    }
+    addresses
+}
+
+/// The CIDR among `owners`, of which no two overlap, that holds `cidr` or a part of it. CIDRs are sorted by their first
+/// address, wide ones first, so only the one before and the one after can.
+fn overlapping<'a>(owners: &BTreeMap<IpNet, &'a str>, cidr: IpNet) -> Option<(IpNet, &'a str)> {
+    let before = owners.range(..cidr).next_back().filter(|(held, _)| held.contains(&cidr));
+    let after = || owners.range(cidr..).next().filter(|(held, _)| cidr.contains(*held));
+    before.or_else(after).map(|(held, owner)| (*held, *owner))
 }

@@ -322,6 +322,8 @@ fn node_mistakes_are_told_and_not_routed() {
     intent.nodes.insert("z2".into(), node("192.168.10.104", "192.168.10.0/24", "172.16.9.3", "172.16.9.4"));
     intent.nodes.insert("z3".into(), node("192.168.10.105", "fd00::/64", "172.16.9.5", "172.16.9.6"));
     intent.nodes.insert("z4".into(), node("192.168.10.101", "172.16.4.0/24", "172.16.9.7", "172.16.9.8"));
+    intent.nodes.insert("z5".into(), node("192.168.10.106", "172.16.2.128/25", "172.16.9.9", "172.16.9.10"));
+    intent.nodes.insert("z6".into(), node("192.168.10.107", "172.16.0.0/20", "172.16.9.11", "172.16.9.12"));
     let planned = plan(&intent, &facts);
     assert_eq!(
         planned
@@ -335,6 +337,8 @@ fn node_mistakes_are_told_and_not_routed() {
             "Node z3 spec.podCIDRs: fd00::/64 is not routed: the node has no InternalIP of that family",
             "Node z4 status.addresses: its address 192.168.10.101 is taken already (reserved:remote-node); the first \
              keeps it",
+            "Node z5 spec.podCIDRs: 172.16.2.128/25 overlaps 172.16.2.0/24, the pod CIDR of node k8s-w2; it is not routed",
+            "Node z6 spec.podCIDRs: 172.16.0.0/20 overlaps 172.16.0.0/24, the pod CIDR of node k8s-s; it is not routed",
         ]
     );
 }
