@@ -12,7 +12,7 @@ mod named;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
@@ -59,10 +59,15 @@ mod cookie {
 // === impl Netns ===
 
 impl Netns {
-    /// Opens the namespace whose file is at `path` (`/run/netns/NAME`, `/proc/PID/ns/net`).
+    /// Opens the namespace whose file is at `path` (`/run/netns/NAME`, `/proc/PID/ns/net`). Never waits, whatever is there;
+    /// what is not a namespace is refused when it is entered.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .map_err(|source| Error::Open { path: path.to_owned(), source })?;
         Ok(Self { file, path: path.to_owned() })
     }
 

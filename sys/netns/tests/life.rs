@@ -28,6 +28,18 @@ fn a_namespace_is_made_named_entered_and_removed() {
 }
 
 #[test]
+fn what_is_not_a_namespace_is_refused_and_not_waited_for() {
+    let path = std::env::temp_dir().join(format!("pleo-t-{}-fifo", std::process::id()));
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let (done, wait) = std::sync::mpsc::channel();
+    let fifo = path.clone();
+    std::thread::spawn(move || done.send(Netns::open(fifo).and_then(|netns| netns.run(|| ())).is_err()));
+    let refused = wait.recv_timeout(std::time::Duration::from_secs(5));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(refused, Ok(true));
+}
+
+#[test]
 fn cookies_tell_namespaces_apart_and_stay() {
     let a = Guard::new("a").unwrap();
     let b = Guard::new("b").unwrap();
