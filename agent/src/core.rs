@@ -382,8 +382,12 @@ impl Core {
                 labels,
                 addresses: lease.addresses.clone(),
                 node_address,
-                state: if lease.identity == IdentityId::INIT { "waiting-for-identity" } else { "ready" }
-                    .into(),
+                state: match lease.identity {
+                    _ if !self.facts.local.values().any(|pod| pod.id == lease.endpoint_id) => "disconnected",
+                    IdentityId::INIT => "waiting-for-identity",
+                    _ => "ready",
+                }
+                .into(),
             };
             published.insert(lease.pod.clone(), entry);
         }

@@ -151,6 +151,11 @@ impl Hands {
         Ok(pod::list(&mut self.netlink)?)
     }
 
+    /// Indices of the host sides that are there.
+    pub fn pod_indices(&mut self) -> anyhow::Result<BTreeSet<u32>> {
+        Ok(pod::list(&mut self.netlink)?.into_iter().map(|link| link.index).collect())
+    }
+
     /// The rows of `pleo_endpoints` as they were found: the record of who had which address when the journal is lost.
     pub fn found_endpoints(&self) -> Vec<(IpAddr, pleopod_abi::endpoint::EndpointValue)> {
         self.tables.endpoints.rows().iter().map(|(k, v)| (k.addr.to_ip(), *v)).collect()
@@ -397,7 +402,7 @@ impl Hands {
         self.next_sweep.min(self.next_look)
     }
 
-    /// What comes with time: expired connections go.
+    /// What comes with time: expired connections go, and pins of links whose interface vanished.
     pub fn chores(&mut self, now: Instant) {
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP_EVERY;
@@ -406,6 +411,11 @@ impl Hands {
             match swept {
                 Ok(_) => self.departed.clear(),
                 Err(error) => tracing::warn!(%error, "sweeping connections; tried again in 10 s"),
+            }
+            match self.hooks.sweep() {
+                Ok(swept) if swept.is_empty() => {}
+                Ok(swept) => tracing::info!(?swept, "links of interfaces that are gone were removed"),
+                Err(error) => tracing::warn!(%error, "sweeping links; tried again in 10 s"),
             }
         }
     }

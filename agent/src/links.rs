@@ -1,4 +1,5 @@
-//! Watches the node's own links: a route goes with the link it leaves by, and comes back only when someone installs it.
+//! Watches links. The node's own: a route goes with the link it leaves by, and comes back only when someone installs it.
+//! Those of pods: one that goes without DEL is nobody's neighbour any more.
 
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -7,13 +8,13 @@ use anyhow::Context as _;
 use pleopod_sys_link::{Error, Event, Monitor};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::core::{Command, Handle};
+use crate::core::{Command, Core, Handle};
 
 /// Changes come in flocks (down, up, running): they are taken together.
 const FLOCK: Duration = Duration::from_millis(20);
 
-/// Starts the thread that has the core look over its links and routes whenever one of `links` changes. Pods' interfaces
-/// come and go by the core's own doing and are passed over.
+/// Starts the thread that has the core look over its links and routes whenever one of `links` changes, and tells it which
+/// other links went: most of them by its own doing.
 pub fn watch(core: Handle, links: Vec<String>) -> anyhow::Result<()> {
     let monitor = Monitor::open().context("watching links")?;
     let body = move || {
@@ -32,20 +33,32 @@ fn run(mut monitor: Monitor, core: &Handle, links: &[String]) -> anyhow::Result<
     loop {
         wait(&monitor)?;
         let mut concerned = false;
+        let mut gone = Vec::new();
         loop {
             match monitor.read() {
                 Ok(events) if events.is_empty() => break,
-                Ok(events) => concerned |= events.iter().any(|event| concerns(event, links)),
+                Ok(events) => {
+                    concerned |= events.iter().any(|event| concerns(event, links));
+                    gone.extend(events.iter().filter_map(|event| match event {
+                        Event::LinkGone(link) if !links.contains(&link.name) => Some(link.index),
+                        _ => None,
+                    }));
+                }
                 // Something happened, though we can't tell what.
                 Err(Error::Answer { .. }) => concerned = true,
                 Err(error) => return Err(error.into()),
             }
         }
+        if !gone.is_empty()
+            && core.send(Command::Inspect(Box::new(move |core: &mut Core| core.links_gone(&gone)))).is_err()
+        {
+            return Ok(());
+        }
         if !concerned {
             continue;
         }
         std::thread::sleep(FLOCK);
-        if core.send(Command::Inspect(Box::new(crate::core::Core::follow_links))).is_err() {
+        if core.send(Command::Inspect(Box::new(Core::follow_links))).is_err() {
             return Ok(());
         }
     }

@@ -118,6 +118,7 @@ async fn doors(
         health: health.clone(),
         lookup: Lookup::new(client.clone()),
         identities: identities.clone(),
+        node: config.node_name.clone(),
     };
     let listener = socket::listen(&config.run_dir.join("agent.sock"))?;
     let ours = tonic::transport::Server::builder()

@@ -64,6 +64,7 @@ impl Core {
             self.health.set("datapath", Err(format!("reading the kernel: {error:#}")));
             return false;
         }
+        self.forget_vanished();
         self.services.rebuild(self.store.intent(), &self.facts.name);
         self.todo.changed = Default::default();
         let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);

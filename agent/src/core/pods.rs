@@ -61,6 +61,12 @@ pub enum Error {
         /// Why.
         source: pleopod_sys_netns::Error,
     },
+    /// The namespace is the node's.
+    #[error("network namespace {path} is the node's own; a pod on the node's network needs no ADD")]
+    OwnNetns {
+        /// CNI_NETNS.
+        path: String,
+    },
     /// The kernel refused.
     #[error("{0}")]
     Kernel(String),
@@ -88,6 +94,11 @@ impl Core {
     pub(super) fn add(&mut self, add: &Add) -> Result<(), Error> {
         let netns =
             Netns::open(&add.netns).map_err(|source| Error::Netns { path: add.netns.clone(), source })?;
+        let id = |netns: &Netns| netns.id().map_err(|e| Error::Kernel(e.to_string()));
+        let own = Netns::current().map_err(|e| Error::Kernel(e.to_string()))?;
+        if id(&netns)? == id(&own)? {
+            return Err(Error::OwnNetns { path: add.netns.clone() });
+        }
         let existed = self.ipam.get(&add.attachment).is_some();
         let lease = self.ipam.lease(&add.attachment, add.pod.clone(), &add.pod_uid, now())?;
         lease.netns.clone_from(&add.netns);
@@ -276,6 +287,34 @@ impl Core {
         self.todo.tables = true;
         // Health tells; an identity is found again from the labels.
         let _ = self.save();
+    }
+
+    /// Links went away. A pod that had one of them lost its interface without DEL, as when a sandbox dies: its rows and
+    /// routes go, its lease stays until the runtime ends it or asks for the interface again.
+    pub fn links_gone(&mut self, indices: &[u32]) {
+        self.forget_pods(|pod| indices.contains(&pod.ifindex));
+    }
+
+    /// The same for whatever went unseen.
+    pub(super) fn forget_vanished(&mut self) {
+        match self.hands.pod_indices() {
+            Ok(there) => self.forget_pods(|pod| !there.contains(&pod.ifindex)),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "listing pods' interfaces"),
+        }
+    }
+
+    fn forget_pods(&mut self, gone: impl Fn(&LocalPod) -> bool) {
+        let before = self.facts.local.len();
+        self.facts.local.retain(|address, pod| {
+            let gone = gone(pod);
+            if gone {
+                tracing::warn!(pod = %pod.pod, %address, link = pod.ifname, "the pod's interface is gone without DEL; its lease stays until the runtime ends it");
+            }
+            !gone
+        });
+        if self.facts.local.len() < before {
+            self.todo.tables = true;
+        }
     }
 
     /// Asks the async side for a number, once.

@@ -10,7 +10,7 @@ use pleopod_api::agent::{
     Attachment as WireAttachment, CniAddReply, CniAddRequest, CniAddress, CniCheckReply, CniCheckRequest,
     CniDelReply, CniDelRequest, CniGcReply, CniGcRequest, CniRoute, CniStatusReply, CniStatusRequest,
 };
-use pleopod_intake::Event;
+use pleopod_intake::{Event, Store};
 use pleopod_intake_kube::{Identities, Lookup};
 use pleopod_ipam::Attachment;
 use pleopod_model::{IdentityId, ObjectName};
@@ -27,6 +27,8 @@ pub struct CniDoor {
     pub health: Arc<Health>,
     pub lookup: Lookup,
     pub identities: Arc<Identities>,
+    /// Name of this node's Node object.
+    pub node: String,
 }
 
 /// How long ADD waits for the API server to number new labels before it goes on with the identity `init`.
@@ -72,6 +74,16 @@ impl CniDoor {
                     "pod {pod} is not known to the API server (any more)"
                 )));
             };
+            let mut seen = Store::new();
+            seen.apply(Event::Applied(object.clone()));
+            let node = seen.intent().pods.get(pod).map(|p| p.node.clone()).unwrap_or_default();
+            if node != self.node {
+                // The watch would never tell of its end.
+                return Err(Status::unavailable(format!(
+                    "pod {pod} is on node {node:?}, this is the agent of {}; its sandbox here must go",
+                    self.node
+                )));
+            }
             let namespace = self.lookup.namespace(&pod.namespace).await.ok().flatten();
             let events = [Some(object), namespace].into_iter().flatten().map(Event::Applied).collect();
             self.core.send(Command::Events(events))?;
@@ -211,7 +223,7 @@ fn status(error: Error) -> Status {
     let text = error.to_string();
     match error {
         Error::Ipam(_) => Status::resource_exhausted(text),
-        Error::Netns { .. } => Status::invalid_argument(text),
+        Error::Netns { .. } | Error::OwnNetns { .. } => Status::invalid_argument(text),
         Error::Kernel(_) => Status::internal(text),
         Error::State { .. } => Status::unavailable(text),
         Error::NotAsLeft(_) => Status::failed_precondition(text),
