@@ -1,0 +1,93 @@
+//! What others do to a node, or say about one, while its agent runs: each costs as little as it must and is put right.
+
+use std::time::Duration;
+
+use pleopod_tests::{Lab, until};
+
+const NODE: &str = "k8s-s";
+const SOON: Duration = Duration::from_secs(5);
+
+/// A node with an address on no network that anyone here is on.
+const FAR: &str = r"
+apiVersion: v1
+kind: Node
+metadata: {name: far}
+spec: {podCIDR: 172.16.77.0/24, podCIDRs: [172.16.77.0/24]}
+status: {addresses: [{type: InternalIP, address: 203.0.113.7}]}
+";
+
+fn pod(name: &str, node: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{nodeName: {node}, \
+         terminationGracePeriodSeconds: 0, containers: [{{name: c, image: traefik/whoami}}]}}\n"
+    )
+}
+
+/// Waits for a line of `pleopod status` that says all of `words`.
+fn told(lab: &Lab, words: &[&str]) {
+    until(&format!("status says {words:?}"), SOON, || {
+        let said = lab.agent(NODE, &["status"]).run();
+        said.out.lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+    });
+}
+
+fn routes(lab: &Lab) -> String {
+    lab.node(NODE, &["ip", "route", "show", "proto", "137"]).ok()
+}
+
+#[test]
+fn a_node_goes_on_whatever_happens_around_it() {
+    let lab = Lab::up_with(&["--nodes", "2", "--without-dns"]);
+    lab.apply(&(pod("near", NODE) + "---\n" + &pod("other", "k8s-w1")));
+    lab.ready("default");
+    let other = lab.pod_ip("other");
+    let answers = |from: &str| lab.node(from, &["curl", "-s", "-m", "2", &other]).run().success();
+    let before = routes(&lab);
+
+    // A Node that can't be reached is no reason to refuse pods.
+    lab.apply(FAR);
+    told(&lab, &["Tables:", "Error", "172.16.77.0/24", "not on a network this node is on"]);
+    told(&lab, &["Agent:", "Ok"]);
+    lab.apply(&pod("late", NODE));
+    lab.ready("default");
+    lab.kubectl(&["delete", "node/far", "pod/late"]).ok();
+    told(&lab, &["Tables:", "Ok"]);
+
+    // What is wrong with a Service is told when it is applied, not with the next full pass, half a minute later.
+    for name in ["sticky1", "sticky2", "sticky3"] {
+        lab.apply(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{sessionAffinity: ClientIP, ports: [{{port: 80}}]}}\n"
+        ));
+        told(&lab, &[&format!("Service default/{name} spec.sessionAffinity: ClientIP is not supported yet")]);
+    }
+
+    // Routes go with the link they leave by and come back with it, not with the next full pass.
+    for _ in 0..3 {
+        lab.node(NODE, &["sh", "-c", "ip link set ens5 down && ip link set ens5 up"]).ok();
+        until("the routes are back", SOON, || (routes(&lab) == before).then_some(()));
+        until("the other node's pod answers", SOON, || answers(NODE).then_some(()));
+    }
+
+    // Other nodes know this one by its annotations.
+    lab.kubectl(&["annotate", "node", NODE, "network.pleopod.io/ipv4-router-"]).ok();
+    until("the router's address is told again", SOON, || {
+        let path = ".metadata.annotations.network\\.pleopod\\.io/ipv4-router";
+        (lab.field(&format!("node/{NODE}"), path) == "172.16.0.1").then_some(())
+    });
+
+    // Somebody tidies up.
+    let agent = lab.agent_process(NODE);
+    lab.node(NODE, &["ip", "address", "flush", "dev", "pleo_host"]).ok();
+    until("the router's address is back", SOON * 2, || {
+        let addresses = lab.node(NODE, &["ip", "-o", "-4", "address", "show", "dev", "pleo_host"]).ok();
+        addresses.contains("172.16.0.1/32").then_some(())
+    });
+    lab.node(NODE, &["ip", "link", "del", "pleo_host"]).ok();
+    until("a new agent has put everything back", Duration::from_secs(20), || {
+        let well = lab.agent(NODE, &["status"]).run().success();
+        (well && lab.agent_process(NODE) != agent && routes(&lab) == before).then_some(())
+    });
+    assert!(answers(NODE) && answers("k8s-w1"));
+    lab.exec("near", &["wget", "-q", "-O-", "-T", "2", &format!("http://{other}/")]).ok();
+    lab.down().ok();
+}
