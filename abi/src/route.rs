@@ -27,12 +27,18 @@ pub struct RouteValue {
     pub tos: u8,
     /// Address family of the next hop.
     pub family: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// See [`route_flags`].
+    pub flags: u8,
     /// Next hop as `bpf_redirect_neigh` takes it: network order, IPv4 in the first word.
     pub next_hop: [u32; 4],
     /// When it was asked, in [ticks](crate::time::ticks).
     pub tick: u32,
     /// Outgoing interface.
     pub ifindex: u32,
+}
+
+/// What else was found out about the flow.
+pub mod route_flags {
+    /// Its destination is reached with the pod's own address: nothing is left to do where packets leave the node.
+    pub const NATIVE: u8 = 1;
 }

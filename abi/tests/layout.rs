@@ -43,7 +43,7 @@ fn records_keep_their_layout() {
         NatKey { src dst sport dport proto dir _pad }
         NatValue { addr port flags expires }
         NodeValue { uplink_ifindex uplink_mtu addr4 addr6 }
-        RouteValue { src dst sport dport proto tos family _pad next_hop tick ifindex }
+        RouteValue { src dst sport dport proto tos family flags next_hop tick ifindex }
         MetricValue { packets bytes }
         EventHeader { kind version len cpu time_ns }
         FlowEvent { header point verdict reason ct direction proto tcp_flags icmp_type icmp_code _pad flags src_identity

@@ -3,6 +3,9 @@
 //! `rr` sends one byte and waits for one byte on an open connection; `crr` opens a connection for each exchange, as a
 //! client of a web server without keep-alive does. Both ends run on one CPU, so that a wake-up on another core is not
 //! what is measured.
+//!
+//! With `crr` the server closes first, so that the connections that linger are its own: a client whose ports linger soon spends
+//! its time looking for a free one.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -25,6 +28,11 @@ pub enum Mode {
     Connect,
 }
 
+/// The byte that asks for an answer.
+const ASK: u8 = 7;
+/// The byte that asks for an answer and the end of the connection.
+const LAST: u8 = 8;
+
 /// Pins this thread, and those it starts, to one CPU.
 pub fn pin(cpu: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
@@ -43,7 +51,7 @@ pub fn serve(listen: SocketAddr, cpu: usize) -> anyhow::Result<()> {
         let Ok(mut stream) = stream else { continue };
         stream.set_nodelay(true)?;
         while matches!(stream.read(&mut byte), Ok(1)) {
-            if stream.write_all(&byte).is_err() {
+            if stream.write_all(&byte).is_err() || byte[0] == LAST {
                 break;
             }
         }
@@ -56,34 +64,37 @@ pub fn run(to: SocketAddr, mode: Mode, span: Duration, most: usize, cpu: usize) 
     pin(cpu)?;
     let connect = || TcpStream::connect(to).with_context(|| format!("connecting to {to}"));
     let mut samples = Samples::with_capacity(most.min(1 << 21));
-    let mut byte = [7u8; 1];
     let end = Instant::now() + span;
     let mut open = connect()?;
     open.set_nodelay(true)?;
+    if mode != Mode::Rr {
+        // One listener thread serves one connection at a time: leave the idle one first.
+        finish(&mut open)?;
+    }
     for _ in 0..most {
         let start = Instant::now();
         if start >= end {
             break;
         }
         match mode {
-            Mode::Rr => exchange(&mut open, &mut byte)?,
-            Mode::Crr => {
-                // One listener thread serves one connection at a time: leave the idle one first.
-                open.shutdown(std::net::Shutdown::Both).ok();
-                open = connect()?;
-                exchange(&mut open, &mut byte)?;
-            }
-            Mode::Connect => {
-                open.shutdown(std::net::Shutdown::Both).ok();
-                open = connect()?;
-            }
+            Mode::Rr => exchange(&mut open, ASK)?,
+            Mode::Crr => finish(&mut connect()?)?,
+            Mode::Connect => drop(connect()?),
         }
         samples.push(start.elapsed());
     }
     samples.summary().context("no exchange was completed")
 }
 
-fn exchange(stream: &mut TcpStream, byte: &mut [u8; 1]) -> anyhow::Result<()> {
-    stream.write_all(byte).context("sending")?;
-    stream.read_exact(byte).context("receiving")
+fn exchange(stream: &mut TcpStream, byte: u8) -> anyhow::Result<()> {
+    stream.write_all(&[byte]).context("sending")?;
+    stream.read_exact(&mut [0]).context("receiving")
+}
+
+/// The last exchange of a connection, until the other end has closed it.
+fn finish(stream: &mut TcpStream) -> anyhow::Result<()> {
+    exchange(stream, LAST)?;
+    let more = stream.read(&mut [0]).context("waiting for the end")?;
+    anyhow::ensure!(more == 0, "the other end goes on after the last answer");
+    Ok(())
 }

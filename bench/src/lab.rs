@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -11,7 +12,7 @@ use pleopod_lab::layout::{Layout, NodeLayout};
 use pleopod_sys_bpf::mount;
 use serde_json::{Value, json};
 
-use crate::ends::Place;
+use crate::ends::{Place, Server};
 
 /// Where our binaries are.
 #[derive(Clone, Debug)]
@@ -22,6 +23,18 @@ pub struct Bins(PathBuf);
 pub struct Lab {
     bins: Bins,
     layout: Layout,
+}
+
+/// Two pods of a lab, one of which answers at port 7000; gone when dropped.
+#[derive(Debug)]
+pub struct Pair {
+    /// Where to ask from.
+    pub client: Pod,
+    /// Whom to ask.
+    pub to: SocketAddr,
+    // Ends before its lab does.
+    _server: Server,
+    _lab: Lab,
 }
 
 /// A pod that runs.
@@ -75,7 +88,8 @@ impl Bins {
 impl Lab {
     /// Brings one up.
     pub fn up(bins: &Bins) -> anyhow::Result<Self> {
-        let name = format!("bench{}", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bench{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let topology = std::env::temp_dir().join(format!("pleopod-{name}.yaml"));
         std::fs::write(&topology, TOPOLOGY)?;
         let lab = Self { bins: bins.clone(), layout: Layout::new(&name) };
@@ -175,6 +189,18 @@ impl Lab {
             serde_json::from_str(&self.run(&["get", "services", service, "-o", "json"], "")?)?;
         let address = object.pointer("/spec/clusterIP").and_then(Value::as_str).context("no clusterIP")?;
         Ok(SocketAddr::new(address.parse()?, port))
+    }
+}
+
+// === impl Pair ===
+
+impl Pair {
+    /// A lab with a client on `n1` and a server on `node`.
+    pub fn up(bins: &Bins, node: &str, cpu: usize) -> anyhow::Result<Self> {
+        let lab = Lab::up(bins)?;
+        let (client, server) = (lab.pod("client", "n1")?, lab.pod("server", node)?);
+        let to = SocketAddr::new(server.address, 7000);
+        Ok(Self { client, to, _server: server.place.serve(to, cpu)?, _lab: lab })
     }
 }
 

@@ -44,6 +44,9 @@ struct Args {
     /// Directory of pleopod-lab, pleopod-agent and pleopod-cni [default: that of this program]
     #[arg(long, global = true, env = "PLEOPOD_BIN_DIR")]
     bins: Option<PathBuf>,
+    /// Directory of other binaries to measure beside these, in p1 and p2
+    #[arg(long, global = true, value_name = "DIR")]
+    against: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -101,6 +104,8 @@ fn main() -> ExitCode {
 fn run(args: Args) -> anyhow::Result<()> {
     let turns = Turns { rounds: args.rounds, span: Duration::from_secs_f64(args.seconds), cpu: args.cpu };
     let bins = || lab::Bins::find(args.bins.clone());
+    let against = args.against.clone().map(|dir| lab::Bins::find(Some(dir))).transpose()?;
+    let against = against.as_ref();
     match args.command.unwrap_or(Command::All) {
         Command::Serve { place, listen } => {
             place.enter()?;
@@ -116,15 +121,15 @@ fn run(args: Args) -> anyhow::Result<()> {
             place.enter()?;
             knock::answer()
         }
-        Command::P1 => p1::run(&bins()?, &turns).context("p1"),
-        Command::P2 => p2::run(&bins()?, &turns).context("p2"),
+        Command::P1 => p1::run(&bins()?, against, &turns).context("p1"),
+        Command::P2 => p2::run(&bins()?, against, &turns).context("p2"),
         Command::P4 => p4::run(&bins()?, &turns).context("p4"),
         Command::P7 => p7::run(&bins()?, &turns).context("p7"),
         Command::P8 => p8::run(&bins()?, &turns).context("p8"),
         Command::All => {
             let bins = bins()?;
-            p1::run(&bins, &turns).context("p1")?;
-            p2::run(&bins, &turns).context("p2")?;
+            p1::run(&bins, against, &turns).context("p1")?;
+            p2::run(&bins, against, &turns).context("p2")?;
             p4::run(&bins, &turns).context("p4")?;
             p7::run(&bins, &turns).context("p7")?;
             p8::run(&bins, &turns).context("p8")

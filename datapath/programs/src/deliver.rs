@@ -3,6 +3,7 @@
 use crate::{
     emit::NEXT,
     maps,
+    nat::keeps_source,
     scene::{Scene, node},
     skb::Skb,
 };
@@ -19,7 +20,7 @@ use pleopod_abi::{
     endpoint::EndpointValue,
     metrics::Direction,
     reason::ObservationPoint,
-    route::{ROUTE_LIFE, ROUTES_LEN, RouteValue},
+    route::{ROUTE_LIFE, ROUTES_LEN, RouteValue, route_flags},
     time::{ticks, ticks_since},
 };
 use pleopod_datapath_logic::parse::{Parsed, shape};
@@ -49,13 +50,16 @@ pub fn to_stack(scene: &mut Scene) -> i32 {
 
 /// Where the routing table sends a packet.
 pub struct NextHop {
+    /// Whether the packet keeps its source address: nothing is left to do for to_uplink.
+    pub native: bool,
     ifindex: u32,
     neighbour: RedirNeigh,
 }
 
 /// Where the packet goes next. `None`: only the stack can help (no route, another interface than the uplink, too big).
 ///
-/// An answer of the routing table counts for the flow for some ticks: asking it costs half as much as all the rest.
+/// An answer of the routing table counts for the flow for some ticks: asking it costs half as much as all the rest. So does the
+/// answer to whether the destination is reached with the pod's own address, which saves to_uplink from asking for each packet.
 #[inline(always)]
 pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
     let node = node()?;
@@ -68,7 +72,8 @@ pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
         let mut neighbour = no_neighbour();
         neighbour.nh_family = u32::from(place.family);
         neighbour.__bindgen_anon_1.ipv6_nh = place.next_hop;
-        return Some(NextHop { ifindex: place.ifindex, neighbour });
+        let native = place.flags & route_flags::NATIVE != 0;
+        return Some(NextHop { native, ifindex: place.ifindex, neighbour });
     }
     let hop = ask(skb, scene, node.uplink_ifindex)?;
     let tuple = &scene.parsed.tuple;
@@ -80,7 +85,7 @@ pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
         proto: tuple.proto,
         tos: scene.parsed.tos,
         family: hop.neighbour.nh_family as u8,
-        _pad: 0,
+        flags: if hop.native { route_flags::NATIVE } else { 0 },
         // SAFETY: the union was zeroed, then written in part: all of its words are set.
         next_hop: unsafe { hop.neighbour.__bindgen_anon_1.ipv6_nh },
         tick,
@@ -159,7 +164,7 @@ fn ask(skb: Skb, scene: &Scene, uplink: u32) -> Option<NextHop> {
             neighbour.__bindgen_anon_1.ipv6_nh = params.__bindgen_anon_4.ipv6_dst;
         }
     }
-    Some(NextHop { ifindex: params.ifindex, neighbour })
+    Some(NextHop { native: keeps_source(&scene.parsed.tuple.dst), ifindex: params.ifindex, neighbour })
 }
 
 /// Out of the uplink. The kernel resolves the neighbour and writes the MACs.

@@ -5,7 +5,7 @@
 //! the stack; the rest leaves by the uplink. Each forwarding takes one from the TTL: a node is a router.
 
 use crate::{
-    config::{config, has, ready},
+    config::{has, ready},
     deliver::{next_hop, to_local_pod, to_network, to_stack},
     emit::{NEXT, finish, pass},
     scene::{Scene, endpoint},
@@ -14,7 +14,7 @@ use crate::{
 };
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use pleopod_abi::{
-    Addr16, DropReason,
+    DropReason,
     config::config_flags,
     endpoint::{EndpointValue, endpoint_flags},
     metrics::Direction,
@@ -22,7 +22,7 @@ use pleopod_abi::{
 };
 use pleopod_datapath_logic::{
     parse::Kind,
-    route::{Way, in_prefix, way},
+    route::{Way, way},
     spoof,
 };
 
@@ -82,23 +82,10 @@ fn judge(skb: Skb, scene: &mut Scene, own: Option<&EndpointValue>) -> Result<i32
 #[inline(always)]
 fn out(skb: Skb, scene: &mut Scene) -> i32 {
     let Some(mut hop) = next_hop(skb, scene) else { return to_stack(scene) };
-    if !has(config_flags::MASQUERADE) || is_native(&scene.parsed.tuple.dst) {
-        // Nothing is left to do for to_uplink.
+    if hop.native {
         skb.mark_done();
     }
     to_network(skb, scene, &mut hop)
-}
-
-/// Whether pods talk to `addr` with their own addresses, as far as the configuration says.
-#[inline(always)]
-pub fn is_native(addr: &Addr16) -> bool {
-    if addr.is_v4() {
-        let net = config!(native4);
-        in_prefix(addr, &net, config!(native4_prefixlen))
-    } else {
-        let net = config!(native6);
-        in_prefix(addr, &net, config!(native6_prefixlen))
-    }
 }
 
 #[inline(always)]

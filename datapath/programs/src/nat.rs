@@ -6,9 +6,9 @@
 //! gives its port up.
 
 use crate::{
-    config::config,
+    config::{config, has},
     maps,
-    scene::{Scene, Search, forget, node},
+    scene::{Scene, Search, forget, identity_of, node},
     skb::Skb,
     track::timeouts,
 };
@@ -19,6 +19,9 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use pleopod_abi::{
     Addr16, Be16, DropReason,
+    config::config_flags,
+    identity,
+    ipcache::{IpcacheKey, ipcache_flags},
     nat::{NatKey, NatValue, nat_dir},
     proto,
     time::beats,
@@ -30,6 +33,7 @@ use pleopod_datapath_logic::{
         yields,
     },
     parse::{self, Parsed, shape},
+    route::in_prefix,
     wire::ETHERNET_LEN,
 };
 
@@ -44,6 +48,34 @@ const BPF_F_IPV6: u64 = 0x80;
 enum End {
     Source,
     Destination,
+}
+
+/// Whether a pod reaches `addr` with its own address: masquerading is off, the configuration says so, or it is a pod or a node.
+#[inline(always)]
+pub fn keeps_source(addr: &Addr16) -> bool {
+    !has(config_flags::MASQUERADE) || is_native(addr) || !is_outside(addr)
+}
+
+/// Whether pods talk to `addr` with their own addresses, as far as the configuration says.
+#[inline(always)]
+fn is_native(addr: &Addr16) -> bool {
+    if addr.is_v4() {
+        let net = config!(native4);
+        in_prefix(addr, &net, config!(native4_prefixlen))
+    } else {
+        let net = config!(native6);
+        in_prefix(addr, &net, config!(native6_prefixlen))
+    }
+}
+
+/// Whether an address is no pod's and no node's: the world, or an API server beyond the cluster.
+#[inline(never)]
+fn is_outside(addr: &Addr16) -> bool {
+    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
+    match unsafe { maps::pleo_ipcache.get(IpcacheKey { addr: *addr }) } {
+        Some(found) => found.identity == identity::WORLD || found.flags & ipcache_flags::OUTSIDE != 0,
+        None => identity_of(addr) == identity::WORLD,
+    }
 }
 
 /// Gives a pod's packet the node's address. `Ok(false)`: nothing to translate.

@@ -2,22 +2,16 @@
 //! to the world (masqueraded) or that took the slow way, and the node's own, of which those to pods are followed.
 
 use crate::{
-    config::{has, ready},
+    config::ready,
     emit::{NEXT, finish, pass},
-    from_pod::is_native,
-    maps, nat,
-    scene::{Scene, endpoint, identity_of, pod_identity},
+    nat,
+    scene::{Scene, endpoint, pod_identity},
     skb::Skb,
     track,
 };
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use pleopod_abi::{
-    Addr16, DropReason, ForwardReason,
-    config::config_flags,
-    endpoint::endpoint_flags,
-    identity,
-    ipcache::{IpcacheKey, ipcache_flags},
-    metrics::Direction,
+    DropReason, ForwardReason, endpoint::endpoint_flags, identity, metrics::Direction,
     reason::ObservationPoint,
 };
 use pleopod_datapath_logic::{parse::Kind, spoof};
@@ -65,10 +59,7 @@ fn judge(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
 /// A pod's packet gets the node's address if it is for the world, and does not answer somebody who reached the pod by its own.
 #[inline(always)]
 fn masquerade(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
-    if !has(config_flags::MASQUERADE) || is_native(&scene.parsed.tuple.dst) {
-        return Ok(None);
-    }
-    if !is_outside(&scene.parsed.tuple.dst) {
+    if nat::keeps_source(&scene.parsed.tuple.dst) {
         return Ok(None);
     }
     track::fragment(scene)?;
@@ -76,14 +67,4 @@ fn masquerade(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
         return Ok(None);
     }
     Ok(Some(scene.forward(ForwardReason::Masqueraded, NEXT)))
-}
-
-/// Whether an address is no pod's and no node's: the world, or an API server beyond the cluster.
-#[inline(always)]
-fn is_outside(addr: &Addr16) -> bool {
-    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
-    match unsafe { maps::pleo_ipcache.get(IpcacheKey { addr: *addr }) } {
-        Some(found) => found.identity == identity::WORLD || found.flags & ipcache_flags::OUTSIDE != 0,
-        None => identity_of(addr) == identity::WORLD,
-    }
 }
