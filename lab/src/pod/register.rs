@@ -1,7 +1,7 @@
 //! The Node object: made by its kubelet, kept ready as long as the network plugin can serve, with a Lease as heartbeat.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -77,7 +77,18 @@ pub async fn keep(node: Arc<Node>, stop: CancellationToken) {
 async fn watch_network(node: &Node) {
     let mut since = Timestamp::now();
     let mut told: Option<Result<(), String>> = None;
+    let mut read = Instant::now();
     loop {
+        if read.elapsed() >= BEAT {
+            read = Instant::now();
+            // While the API server was away, the node controller may have given the node up.
+            if let Some(told_now) = &told
+                && let Ok(object) = Api::<NodeObject>::all(node.client.clone()).get_status(&node.name).await
+                && !says(&object, told_now.is_ok())
+            {
+                told = None;
+            }
+        }
         let now = node.plugin.status().await.map_err(|error| error.to_string());
         let turned = told.as_ref().is_none_or(|told| told.is_ok() != now.is_ok());
         if turned {
@@ -92,6 +103,13 @@ async fn watch_network(node: &Node) {
         }
         tokio::time::sleep(if now.is_ok() { ASK.1 } else { ASK.0 }).await;
     }
+}
+
+/// Whether the Node object says that the node is ready, or that it is not, and does not merely suppose it.
+fn says(object: &NodeObject, ready: bool) -> bool {
+    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let stands = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    stands.is_some_and(|condition| condition.status == if ready { "True" } else { "False" })
 }
 
 async fn tell(node: &Node, network: &Result<(), String>, since: Timestamp) -> Result<(), kube::Error> {
@@ -191,4 +209,24 @@ fn arch() -> &'static str {
 
 fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_was_given_up_does_not_say_what_its_kubelet_told() {
+        let node = |status: &str| -> NodeObject {
+            let conditions = json!([
+                {"type": "NetworkUnavailable", "status": "False"}, {"type": "Ready", "status": status}
+            ]);
+            serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
+        };
+        assert!(says(&node("True"), true) && says(&node("False"), false));
+        for ready in [true, false] {
+            assert!(!says(&node("Unknown"), ready));
+            assert!(!says(&NodeObject::default(), ready));
+        }
+    }
 }
