@@ -282,30 +282,4 @@ impl Changed {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Whether only Services or their slices changed, so that replanning those is enough. (The slices of
-    /// `default/kubernetes` also say who serves the API; callers that show identity 7 replan all then.)
-    pub fn only_services(&self) -> bool {
-        let Self { nodes, namespaces, pods, services: _, endpoint_slices: _, endpoints, identities, .. } =
-            self;
-        nodes.is_empty()
-            && namespaces.is_empty()
-            && pods.is_empty()
-            && endpoints.is_empty()
-            && identities.is_empty()
-            && !self.synced
-    }
-
-    /// Adds what `other` changed.
-    pub fn merge(&mut self, other: Self) {
-        self.nodes.extend(other.nodes);
-        self.namespaces.extend(other.namespaces);
-        self.pods.extend(other.pods);
-        self.services.extend(other.services);
-        self.endpoint_slices.extend(other.endpoint_slices);
-        self.endpoints.extend(other.endpoints);
-        self.identities.extend(other.identities);
-        self.problems |= other.problems;
-        self.synced |= other.synced;
-    }
 }

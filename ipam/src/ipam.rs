@@ -296,11 +296,6 @@ impl Ipam {
         self.leases.values()
     }
 
-    /// The leases of one pod (one for each of its interfaces).
-    pub fn leases_of<'a>(&'a self, pod: &'a ObjectName) -> impl Iterator<Item = &'a Lease> + 'a {
-        self.leases.values().filter(move |l| l.pod == *pod)
-    }
-
     /// Attachments that are not among `valid`: what CNI GC ends.
     pub fn strays(&self, valid: &[Attachment]) -> Vec<Attachment> {
         self.leases.keys().filter(|a| !valid.contains(a)).cloned().collect()

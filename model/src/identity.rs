@@ -13,15 +13,6 @@ use crate::{Label, Labels};
 #[serde(transparent)]
 pub struct IdentityId(pub u32);
 
-/// What one identity stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The number.
-    pub id: IdentityId,
-    /// The label set it was given to.
-    pub labels: Labels,
-}
-
 // === impl IdentityId ===
 
 impl IdentityId {

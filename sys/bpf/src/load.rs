@@ -114,13 +114,6 @@ impl Loaded {
         &self.pins
     }
 
-    /// Names of the programs, sorted.
-    pub fn program_names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.programs.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        names
-    }
-
     /// A program by its name.
     pub fn program(&self, name: &str) -> Result<BorrowedFd<'_>, Error> {
         let program = self.programs.get(name);

@@ -169,11 +169,6 @@ impl Netlink {
             .collect())
     }
 
-    /// The first link with this alias.
-    pub fn link_by_alias(&mut self, alias: &str) -> Result<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|link| link.alias == alias))
-    }
-
     /// Changes a link.
     pub fn change_link(&mut self, target: Target<'_>, change: &LinkChange<'_>) -> Result<()> {
         let mut message = LinkMessage::default();

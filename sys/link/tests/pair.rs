@@ -61,7 +61,10 @@ fn one_request_makes_both_ends_where_they_belong() {
     assert_eq!((near.mac, near.mtu, near.kind.as_str()), (Some(NODE_MAC), 9001, "veth"));
     assert_eq!((far.mac, far.mtu, far.up), (Some(POD_MAC), 9001, false));
     assert_eq!(near.peer_index, Some(far.index));
-    assert_eq!(p.node_nl.link_by_alias("default/netpod").unwrap(), Some(near.clone()));
+    assert_eq!(
+        p.node_nl.links().unwrap().into_iter().find(|link| link.alias == "default/netpod"),
+        Some(near.clone())
+    );
     assert_eq!(p.node_nl.link(Target::Index(near.index)).unwrap(), Some(near));
     assert_eq!(p.node_nl.link(Target::Name("eth0")).unwrap(), None);
 
