@@ -42,6 +42,13 @@ impl Skb {
         unsafe { (*self.raw).ifindex }
     }
 
+    /// Whether the node itself sends the packet, and does not forward it for another.
+    #[inline(always)]
+    pub fn is_own(&self) -> bool {
+        // SAFETY: the context of the program.
+        unsafe { (*self.raw).ingress_ifindex == 0 }
+    }
+
     /// Whether the packet, or each of the segments it stands for, fits a link of that MTU.
     #[inline(always)]
     pub fn fits(&self, mtu: u32) -> bool {

@@ -49,7 +49,9 @@ fn judge(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
         _ => {}
     }
     let Some(peer) = pod_identity(&scene.parsed.tuple.dst) else { return Ok(None) };
-    scene.src_identity = identity::HOST;
+    if skb.is_own() {
+        scene.src_identity = identity::HOST;
+    }
     scene.dst_identity = peer;
     track::fragment(scene)?;
     track::track(skb, scene, false)?;

@@ -141,6 +141,21 @@ fn drops_and_the_stack_are_told() {
     }
 }
 
+/// The node routes for others, too: it is not the sender of what it forwards.
+#[test]
+fn what_the_node_forwards_is_not_its_own() {
+    let net = Net::new(Config::STANDARD);
+    let mut ebpf = net.attach();
+    net.sh("far", "ip route add 10.1.1.5/32 via 192.0.2.1");
+    net.try_sh("far", "ping -n -c 1 -W 1 10.1.1.5");
+    net.try_sh("node", "ping -n -c 1 -W 1 10.1.1.5");
+    let seen = lines(&mut ebpf);
+    for from in ["192.0.2.2 (2)", "192.0.2.1 (1)"] {
+        let expected = format!("{from} -> 10.1.1.5 ({}) to-network FORWARDED ICMP 8/0", IDENTITY + 5);
+        assert!(seen.contains(&expected), "{expected}\nin {seen:#?}");
+    }
+}
+
 #[test]
 fn a_flood_of_drops_is_told_in_part_and_counted_in_full() {
     let net = Net::new(Config::STANDARD);
