@@ -48,6 +48,10 @@ pub struct Hands {
     mtu: u32,
     /// Paths of the namespaces of local pods, by endpoint number.
     namespaces: BTreeMap<u16, String>,
+    /// cgroup2 directory for the socket programs.
+    cgroup: PathBuf,
+    /// Pods that were there before this agent and have the programs of an earlier one.
+    adopted: Vec<LocalPod>,
     /// Addresses of pods that went since the last sweep of connections.
     departed: Vec<IpAddr>,
     next_sweep: Instant,
@@ -76,7 +80,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 // === impl Hands ===
 
 impl Hands {
-    /// Prepares the node, loads the programs and attaches them. On a restart what is there stays in force meanwhile.
+    /// Prepares the node and loads the programs. What an agent before this one attached stays in force until
+    /// [`Self::attach`]: its maps may be others than ours, and ours may still be empty.
     pub fn start(config: &Config, start: &Start) -> anyhow::Result<Self> {
         let mut netlink = Netlink::open()?;
         let uplinks = base::uplinks(&mut netlink, &config.uplinks, &start.node)?;
@@ -111,7 +116,7 @@ impl Hands {
         let tables = kernel::tables(&loaded)?;
         let mut routes = Routes::new(Netlink::open()?, base.host.index);
         routes.load()?;
-        let hands = Self {
+        Ok(Self {
             connections: Connections::new(&loaded)?,
             reaper: Reaper::start()?,
             netlink,
@@ -125,17 +130,30 @@ impl Hands {
             bpf,
             mtu,
             namespaces: BTreeMap::new(),
+            cgroup: start.cgroup.clone(),
+            adopted: Vec::new(),
             departed: Vec::new(),
             next_sweep: Instant::now() + SWEEP_EVERY,
             next_look: Instant::now() + LOOK_EVERY,
             loaded,
-        };
-        hands.hooks.base(&hands.base)?;
-        for uplink in &hands.uplinks {
-            hands.hooks.uplink(uplink)?;
+        })
+    }
+
+    /// Attaches the programs, or puts them in the place of those of an earlier agent, and opens the pods that were there.
+    /// Call it once the tables hold what they should: no packet finds an empty map.
+    pub fn attach(&mut self) -> anyhow::Result<()> {
+        self.hooks.base(&self.base)?;
+        for uplink in &self.uplinks {
+            self.hooks.uplink(uplink)?;
         }
-        hands.hooks.sockets(&start.cgroup)?;
-        Ok(hands)
+        self.hooks.sockets(&self.cgroup)?;
+        for local in std::mem::take(&mut self.adopted) {
+            let hooked = self.hooks.pod(&local.ifname, local.ifindex);
+            if let Err(error) = hooked.and_then(|()| pod::open(&mut self.netlink, local.ifindex)) {
+                tracing::error!(pod = %local.pod, %error, "taking over");
+            }
+        }
+        Ok(())
     }
 
     /// MTU of pods.
@@ -176,12 +194,10 @@ impl Hands {
         }
     }
 
-    /// Puts today's programs under a pod's interface that was there before this agent.
-    pub fn adopt_pod(&mut self, local: &LocalPod, netns: &str) -> anyhow::Result<()> {
+    /// Takes a pod over that was there before this agent; [`Self::attach`] gives it today's programs.
+    pub fn adopt_pod(&mut self, local: &LocalPod, netns: &str) {
         self.namespaces.insert(local.id, netns.to_owned());
-        self.hooks.pod(&local.ifname, local.ifindex)?;
-        pod::open(&mut self.netlink, local.ifindex)?;
-        Ok(())
+        self.adopted.push(local.clone());
     }
 
     /// Makes a pod's interface with its programs; it stays closed until [`Self::open_pod`].
@@ -244,6 +260,7 @@ impl Hands {
         }
         self.hooks.release_pod(&name)?;
         self.namespaces.remove(&lease.endpoint_id);
+        self.adopted.retain(|pod| pod.id != lease.endpoint_id);
         self.departed.extend(&lease.addresses);
         Ok(())
     }

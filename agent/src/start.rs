@@ -118,9 +118,7 @@ fn take_over(ipam: &mut Ipam, hands: &mut Hands, facts: &mut NodeFacts, links: &
             netns_cookie: lease.netns_cookie,
             identity: lease.identity,
         };
-        if let Err(error) = hands.adopt_pod(&local, &lease.netns) {
-            tracing::error!(pod = %lease.pod, error = format!("{error:#}"), "taking over");
-        }
+        hands.adopt_pod(&local, &lease.netns);
         for address in &lease.addresses {
             facts.local.insert(*address, local.clone());
         }

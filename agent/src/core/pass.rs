@@ -68,8 +68,15 @@ impl Core {
         self.services.rebuild(self.store.intent(), &self.facts.name);
         self.todo.changed = Default::default();
         let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
-        let changed =
-            self.hands.converge(&planned.desired) + self.hands.services(self.services.frontends(), None);
+        let mut changed = self.hands.converge_tables(&planned.desired);
+        changed += self.hands.services(self.services.frontends(), None);
+        if !self.synced
+            && let Err(error) = self.hands.attach()
+        {
+            self.broken = Some(error.context("attaching the programs"));
+            return false;
+        }
+        changed += self.hands.converge_routes(&planned.desired);
         self.desired = planned.desired;
         self.planned_problems = planned.problems;
         self.settle_problems();
