@@ -2,8 +2,8 @@
 //! without a route of their own: a pod whose route is not in yet, or an address that no pod has.
 
 use crate::{
-    config::ready,
-    emit::{NEXT, finish, pass},
+    begin::begin,
+    emit::{NEXT, finish},
     scene::{Scene, endpoint},
     skb::Skb,
 };
@@ -11,28 +11,13 @@ use aya_ebpf::{helpers::generated::bpf_redirect, macros::classifier, programs::T
 use pleopod_abi::{
     DropReason, ForwardReason, endpoint::endpoint_flags, metrics::Direction, reason::ObservationPoint,
 };
-use pleopod_datapath_logic::{parse::Kind, spoof};
 
 #[classifier]
 pub fn from_host(ctx: TcContext) -> i32 {
-    if !ready() {
-        return NEXT;
-    }
-    let skb = Skb::new(&ctx);
-    let Some(scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::FromHost) else {
-        return NEXT;
+    let (skb, scene) = match begin(&ctx, Direction::Ingress, ObservationPoint::FromHost) {
+        Ok(begun) => begun,
+        Err(ret) => return ret,
     };
-    match scene.parse(skb) {
-        Ok(Kind::Ip) => {}
-        Ok(Kind::Arp) => return pass(scene),
-        Err(reason) => {
-            let ret = scene.drop(reason);
-            return finish(scene, ret);
-        }
-    }
-    if spoof::is_link_chatter(&scene.parsed) || spoof::is_multicast(&scene.parsed.tuple.dst) {
-        return pass(scene);
-    }
     let ret = judge(skb, scene);
     finish(scene, ret)
 }

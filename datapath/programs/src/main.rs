@@ -7,6 +7,8 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod begin;
+#[cfg(target_arch = "bpf")]
 mod config;
 #[cfg(target_arch = "bpf")]
 mod deliver;

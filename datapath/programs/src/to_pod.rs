@@ -2,8 +2,8 @@
 //! those that took the slow way. What comes by redirect_peer does not pass here.
 
 use crate::{
-    config::ready,
-    emit::{NEXT, finish, pass},
+    begin::begin,
+    emit::{NEXT, finish},
     scene::{Scene, endpoint},
     skb::Skb,
     track,
@@ -13,28 +13,13 @@ use pleopod_abi::{
     DropReason, ForwardReason, endpoint::endpoint_flags, identity, metrics::Direction,
     reason::ObservationPoint,
 };
-use pleopod_datapath_logic::{parse::Kind, spoof};
 
 #[classifier]
 pub fn to_pod(ctx: TcContext) -> i32 {
-    if !ready() {
-        return NEXT;
-    }
-    let skb = Skb::new(&ctx);
-    let Some(scene) = Scene::new(skb, Direction::Ingress, ObservationPoint::ToEndpoint) else {
-        return NEXT;
+    let (skb, scene) = match begin(&ctx, Direction::Ingress, ObservationPoint::ToEndpoint) {
+        Ok(begun) => begun,
+        Err(ret) => return ret,
     };
-    match scene.parse(skb) {
-        Ok(Kind::Ip) => {}
-        Ok(Kind::Arp) => return pass(scene),
-        Err(reason) => {
-            let ret = scene.drop(reason);
-            return finish(scene, ret);
-        }
-    }
-    if spoof::is_link_chatter(&scene.parsed) || spoof::is_multicast(&scene.parsed.tuple.dst) {
-        return pass(scene);
-    }
     let ret = match judge(skb, scene) {
         Ok(ret) => ret,
         Err(reason) => scene.drop(reason),
