@@ -12,7 +12,8 @@ use pleopod_sys_link::Netlink;
 const PLUGIN: &str = "pleopod-cni";
 /// Name of the conflist; runtimes take the first in alphabetical order.
 const CONFLIST: &str = "05-pleopod.conflist";
-/// The conflist as it is installed.
+/// The conflist as it is installed. Runtimes of CNI 1.1 take the newest of `cniVersions` and call STATUS and GC then; older
+/// ones do not know the list and go by `cniVersion`.
 const CONFLIST_TEXT: &str = include_str!("../../deploy/05-pleopod.conflist");
 
 /// Makes a node ready for the agent: mounts, plugin, conflist.
@@ -141,4 +142,17 @@ fn remove(path: &Path) -> anyhow::Result<()> {
         Err(e) => return Err(e).with_context(|| format!("removing {}", path.display())),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_runtimes_are_offered_1_1_and_old_ones_what_they_know() {
+        let conflist: serde_json::Value = serde_json::from_str(CONFLIST_TEXT).expect("JSON");
+        assert_eq!(conflist["cniVersion"], "1.0.0");
+        assert_eq!(conflist["cniVersions"], serde_json::json!(["0.3.1", "0.4.0", "1.0.0", "1.1.0"]));
+        assert_eq!(conflist["plugins"][0]["type"], PLUGIN);
+    }
 }
