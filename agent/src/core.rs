@@ -280,7 +280,8 @@ impl Core {
             || apiserver_moved;
         let pods_changed = !changed.pods.is_empty();
         // Before everything is listed, labels without a number may only be labels whose number is not known yet.
-        if self.synced && (pods_changed || !changed.namespaces.is_empty()) {
+        let labels_changed = pods_changed || !changed.namespaces.is_empty() || !changed.identities.is_empty();
+        if self.synced && labels_changed {
             self.refresh_identities();
         }
         if pods_changed {
@@ -372,7 +373,11 @@ impl Core {
         // A pod whose sandbox was made anew has two for a moment; the newer one is the pod.
         leases.sort_by_key(|lease| lease.created_at);
         for lease in leases {
-            let labels = self.labels_of(lease.identity);
+            let mut labels = self.labels_of(lease.identity);
+            if labels.is_empty() && lease.identity != IdentityId::INIT {
+                // Numbered a moment ago; the watch has not brought the number yet.
+                labels = self.security_labels(&lease.pod).unwrap_or_default();
+            }
             // The kubelet gives static pods another UID than the API server; the object's owner is the latter's.
             let pod = self.store.intent().pods.get(&lease.pod);
             let entry = Published {
