@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::hands::Hands;
 use crate::health::Health;
 use crate::journal::JournalFile;
+use crate::log::one_line;
 
 pub mod pass;
 pub mod pods;
@@ -342,7 +343,7 @@ impl Core {
             return;
         }
         if let Err(error) = self.hands.reload_routes() {
-            tracing::warn!(error = format!("{error:#}"), "reading the routes");
+            tracing::warn!(error = one_line(&error), "reading the routes");
             return;
         }
         let changed = self.hands.converge_routes(&self.desired);
@@ -360,7 +361,7 @@ impl Core {
 
     /// Writes the journal; a failure is a state of health, and the answer says why.
     fn save(&self) -> Result<(), String> {
-        let outcome = self.journal.save(&self.ipam).map_err(|error| format!("{error:#}"));
+        let outcome = self.journal.save(&self.ipam).map_err(|error| one_line(&error));
         self.health.set("state", outcome.clone().map(|()| "leases are on disk".into()));
         outcome
     }

@@ -28,6 +28,7 @@ use pleopod_sys_link::{Link, Netlink, Target};
 use pleopod_sys_netns::Netns;
 
 use crate::config::Config;
+use crate::log::one_line;
 
 /// Everything of the kernel that the agent holds.
 pub struct Hands {
@@ -452,7 +453,7 @@ impl Hands {
             }
         }
         if let Err(error) = base::prepare(&mut self.netlink, &self.base_spec) {
-            tracing::warn!(error = format!("{error:#}"), "looking over {}", base::HOST_IFNAME);
+            tracing::warn!(%error, "looking over {}", base::HOST_IFNAME);
         }
         self.look_after_uplinks();
         Ok(())
@@ -487,7 +488,7 @@ impl Hands {
         };
         match follow() {
             Ok(()) => self.uplinks = now,
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "following the uplinks"),
+            Err(error) => tracing::warn!(error = one_line(&error), "following the uplinks"),
         }
     }
 }

@@ -9,6 +9,7 @@ use pleopod_sys_link::{Error, Event, Monitor};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::core::{Command, Core, Handle};
+use crate::log::one_line;
 
 /// Changes come in flocks (down, up, running): they are taken together.
 const FLOCK: Duration = Duration::from_millis(20);
@@ -20,7 +21,7 @@ pub fn watch(core: Handle, links: Vec<String>) -> anyhow::Result<()> {
     let body = move || {
         if let Err(error) = run(monitor, &core, &links) {
             tracing::error!(
-                error = format!("{error:#}"),
+                error = one_line(&error),
                 "links are not watched any more; they are looked at every 5 s"
             );
         }

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(config::Invocation::Uninstall(uninstall)) => finish(install::uninstall(&uninstall)),
         Ok(config::Invocation::Pause) => finish(install::pause()),
         Err(error) => {
-            eprintln!("pleopod-agent: {error:#}");
+            eprintln!("pleopod-agent: {}", log::one_line(&error));
             ExitCode::from(2)
         }
     }
@@ -34,7 +34,7 @@ fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pleopod-agent: {error:#}");
+            eprintln!("pleopod-agent: {}", log::one_line(&error));
             ExitCode::FAILURE
         }
     }

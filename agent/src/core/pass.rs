@@ -5,6 +5,7 @@ use std::time::Instant;
 use pleopod_model::IdentityId;
 
 use super::{Core, EYES_EVERY, Task};
+use crate::log::one_line;
 
 impl Core {
     /// Plans and applies what the commands since the last pass touched, then answers those who wait for it.
@@ -61,7 +62,7 @@ impl Core {
     /// Reads the kernel anew and compares everything. `false` when it can't be read: then nothing is written either.
     pub(super) fn full_pass(&mut self) -> bool {
         if let Err(error) = self.hands.reload() {
-            self.health.set("datapath", Err(format!("reading the kernel: {error:#}")));
+            self.health.set("datapath", Err(format!("reading the kernel: {}", one_line(&error))));
             return false;
         }
         self.forget_vanished();

@@ -9,6 +9,7 @@ use pleopod_model::{IdentityId, Labels, Mac, ObjectName};
 use pleopod_sys_netns::Netns;
 
 use super::{Core, Task, now};
+use crate::log::one_line;
 
 /// A pod to connect.
 #[derive(Clone, Debug)]
@@ -127,7 +128,7 @@ impl Core {
                     self.hands.remove_pod(&lease, None).ok();
                     self.ipam.end_lease(&add.attachment, now());
                 }
-                Err(Error::Kernel(format!("{error:#}")))
+                Err(Error::Kernel(one_line(&error)))
             }
         }
     }
@@ -167,7 +168,7 @@ impl Core {
         if let Some(why) = self.hands.missing_row(&lease.addresses) {
             return Err(Error::Kernel(format!("pod {}: {why}", lease.pod)));
         }
-        self.hands.open_pod(&local).map_err(|e| Error::Kernel(format!("{e:#}")))?;
+        self.hands.open_pod(&local).map_err(|e| Error::Kernel(one_line(&e)))?;
         tracing::info!(pod = %lease.pod, endpoint = lease.endpoint_id, addresses = ?lease.addresses, identity = %lease.identity, "pod connected");
         let router = |of: &IpAddr| self.facts.router.iter().find(|r| r.is_ipv4() == of.is_ipv4()).copied();
         Ok(Added {
@@ -192,7 +193,7 @@ impl Core {
             self.hands.converge(&planned.desired);
             self.desired = planned.desired;
         }
-        self.hands.remove_pod(&lease, local.as_ref()).map_err(|e| Error::Kernel(format!("{e:#}")))?;
+        self.hands.remove_pod(&lease, local.as_ref()).map_err(|e| Error::Kernel(one_line(&e)))?;
         self.ipam.end_lease(&lease.attachment, now());
         // Health tells; a lease without an interface ends at the next start anyway.
         let _ = self.save();
@@ -226,7 +227,7 @@ impl Core {
         let wrong = self
             .hands
             .check_pod(&lease, &netns, &self.facts.router)
-            .map_err(|e| Error::Kernel(format!("{e:#}")))?;
+            .map_err(|e| Error::Kernel(one_line(&e)))?;
         if wrong.is_empty() {
             Ok(())
         } else {
@@ -299,7 +300,7 @@ impl Core {
     pub(super) fn forget_vanished(&mut self) {
         match self.hands.pod_indices() {
             Ok(there) => self.forget_pods(|pod| !there.contains(&pod.ifindex)),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "listing pods' interfaces"),
+            Err(error) => tracing::warn!(error = one_line(&error), "listing pods' interfaces"),
         }
     }
 
