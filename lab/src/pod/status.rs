@@ -109,6 +109,17 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> Value {
     status
 }
 
+/// Whether the API's pod is ready where `told`, an earlier [`status`], says that it is not, or the other way round.
+#[must_use]
+pub fn contradicts(pod: &Pod, told: &Value) -> bool {
+    let stands = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let stands =
+        stands.filter(|condition| condition.type_ == "Ready").map(|condition| condition.status.as_str());
+    let told = told["conditions"].as_array().into_iter().flatten();
+    let mut told = told.filter(|condition| condition["type"] == "Ready").filter_map(|c| c["status"].as_str());
+    told.next().is_some_and(|told| stands.next() != Some(told))
+}
+
 /// The pod's conditions with ours set; others' stay, and a condition's time moves only with its status.
 fn merged(pod: &Pod, ours: &[(&str, bool, (String, String))], seen: Timestamp, now: Timestamp) -> Vec<Value> {
     let known = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
@@ -304,5 +315,18 @@ mod tests {
         board.change("web", |run| run.ready = false);
         let status = make(&board.runs());
         assert_eq!(time_of(&status, "Ready"), (json!("False"), json!("2025-05-05T05:05:05Z")));
+    }
+
+    #[test]
+    fn a_pod_marked_by_another_contradicts_what_was_told() {
+        let with = |status: &str| -> Pod {
+            let conditions =
+                json!([{"type": "Ready", "status": status}, {"type": "Initialized", "status": "True"}]);
+            serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
+        };
+        let told = json!({"conditions": [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": "True"}]});
+        assert!(!contradicts(&with("True"), &told));
+        assert!(contradicts(&with("False"), &told) && contradicts(&Pod::default(), &told));
+        assert!(!contradicts(&with("False"), &Value::Null), "nothing was told");
     }
 }

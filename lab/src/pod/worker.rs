@@ -30,6 +30,9 @@ use crate::image;
 /// Pauses between tries of what may succeed later, in milliseconds; the last one repeats.
 const RETRY: [u64; 5] = [250, 500, 1000, 2000, 3000];
 
+/// How long the API may say something else of a pod before it is told again.
+const DOUBT: Duration = Duration::from_secs(2);
+
 /// One pod's worker.
 pub struct Worker {
     node: Arc<Node>,
@@ -370,6 +373,25 @@ impl Worker {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = over.cancelled() => last = true,
+                () = self.contradicted(&before) => before = Value::Null,
+            }
+        }
+    }
+
+    /// Waits until the API says something else than `told` of the pod's readiness, and goes on saying so: a node that was
+    /// silent has its pods marked.
+    async fn contradicted(&self, told: &Value) {
+        let mut updates = self.updates.clone();
+        loop {
+            if status::contradicts(&updates.borrow_and_update(), told) {
+                // What was told last may still be on its way back.
+                tokio::time::sleep(DOUBT).await;
+                if status::contradicts(&updates.borrow_and_update(), told) {
+                    return;
+                }
+            }
+            if updates.changed().await.is_err() {
+                return std::future::pending().await;
             }
         }
     }
