@@ -293,12 +293,18 @@ impl Core {
         }
     }
 
-    /// The node's own object changed: its pod CIDRs may be others, or it may be a new one that does not say where this
-    /// node's router is.
+    /// The node's own object changed: its addresses or pod CIDRs may be others, or it may be a new one that does not say
+    /// where this node's router is.
     fn follow_own_node(&mut self) {
         let Some(node) = self.store.intent().nodes.get(&self.facts.name) else { return };
         if node.router_addresses != self.facts.router || node.health_addresses != self.facts.health {
             self.task(Task::Introduce(self.facts.router.clone(), self.facts.health.clone()));
+        }
+        if !node.addresses.is_empty() && node.addresses != self.facts.addresses {
+            tracing::info!(from = ?self.facts.addresses, to = ?node.addresses, "the node's addresses changed");
+            self.facts.addresses.clone_from(&node.addresses);
+            self.hands.follow_addresses(&node.addresses);
+            self.todo.tables = true;
         }
         let now: BTreeSet<_> = self.ipam.cidrs().collect();
         if !node.pod_cidrs.is_empty() && node.pod_cidrs.iter().copied().collect::<BTreeSet<_>>() != now {

@@ -459,6 +459,14 @@ impl Hands {
         Ok(())
     }
 
+    /// The node has other addresses now: packets to the world leave with them. Uplinks stay those found at the start.
+    pub fn follow_addresses(&mut self, node: &[IpAddr]) {
+        self.node = node.to_vec();
+        if let Err(error) = kernel::set_node(&self.loaded, &node_value(&self.uplinks, &self.node, self.mtu)) {
+            tracing::warn!(%error, "telling the programs the node's addresses");
+        }
+    }
+
     /// Whether it is time for [`Self::look_after_links`].
     pub fn look_is_due(&self, now: Instant) -> bool {
         now >= self.next_look

@@ -7,8 +7,11 @@ use crate::config::{Config, LogFormat};
 
 /// Starts logging as the configuration says.
 pub fn start(config: &Config) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(&config.log).with_context(|| format!("config: log is {:?}", config.log))?;
+    // The client logs each request that failed; what was being done, and that it is done again, is told by ourselves.
+    let quiet = "kube_client::client::builder=off".parse()?;
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("config: log is {:?}", config.log))?
+        .add_directive(quiet);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => builder.with_ansi(false).init(),

@@ -143,13 +143,20 @@ impl Tasks {
     }
 }
 
+/// How often a claim is tried before it is left to the next full pass.
+const CLAIM_TRIES: u32 = 25;
+
 async fn claim(core: Handle, identities: Arc<Identities>, labels: Labels) {
-    match identities.claim(&labels).await {
-        // Nobody to tell only when the agent stops.
-        Ok(identity) => drop(core.send(Command::Identity(labels, identity))),
-        Err(error) => {
-            tracing::warn!(%error, "numbering labels; tried again with the next change or full pass")
+    for tried in 1..=CLAIM_TRIES {
+        match identities.claim(&labels).await {
+            // Nobody to tell only when the agent stops.
+            Ok(identity) => return drop(core.send(Command::Identity(labels, identity))),
+            Err(error) if tried == 1 => {
+                tracing::warn!(%error, "numbering labels; tried again every second");
+            }
+            Err(error) => tracing::debug!(%error, tried, "numbering labels"),
         }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
