@@ -202,15 +202,13 @@ impl Core {
 
     /// Works until every [`Handle`] is gone, or until something is wrong that only a new start puts right. Blocks; to be
     /// run on a thread of its own.
-    pub fn run(
-        mut self,
-        mut commands: mpsc::UnboundedReceiver<Command>,
-        runtime: &tokio::runtime::Handle,
-    ) -> anyhow::Result<()> {
+    pub fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> anyhow::Result<()> {
+        // Its own, so that it can wait while the agent's is being shut down.
+        let waiting = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         loop {
             self.health.beat();
             let wait = self.next_deadline();
-            let first = runtime.block_on(async { tokio::time::timeout(wait, commands.recv()).await });
+            let first = waiting.block_on(async { tokio::time::timeout(wait, commands.recv()).await });
             match first {
                 Ok(Some(command)) => self.take(command),
                 Ok(None) => return Ok(()),

@@ -256,7 +256,6 @@ fn core_thread(
     ready: oneshot::Sender<anyhow::Result<Started>>,
     over: oneshot::Sender<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Handle::current();
     let body = move || match begin(beginning) {
         Ok(core) => {
             let started = Started {
@@ -266,7 +265,7 @@ fn core_thread(
             };
             if ready.send(Ok(started)).is_ok() {
                 // Nobody to tell only when the agent stops.
-                let _ = over.send(Core::run(core, commands, &runtime));
+                let _ = over.send(Core::run(core, commands));
             }
         }
         Err(error) => drop(ready.send(Err(error))),

@@ -149,8 +149,11 @@ const CLAIM_TRIES: u32 = 25;
 async fn claim(core: Handle, identities: Arc<Identities>, labels: Labels) {
     for tried in 1..=CLAIM_TRIES {
         match identities.claim(&labels).await {
-            // Nobody to tell only when the agent stops.
-            Ok(identity) => return drop(core.send(Command::Identity(labels, identity))),
+            // Nobody is there to hear only when the agent stops.
+            Ok(identity) => {
+                let _ = core.send(Command::Identity(labels, identity));
+                return;
+            }
             Err(error) if tried == 1 => {
                 tracing::warn!(%error, "numbering labels; tried again every second");
             }

@@ -42,5 +42,7 @@ pub async fn connect(connection: &Connection) -> Result<Client, Error> {
             server.parse().map_err(|e| Error::Connect(format!("API server {server:?} is not a URL: {e}")))?;
     }
     config.connect_timeout = Some(Duration::from_secs(5));
+    // Whoever asks tries again by itself and tells why; a client that does so unseen hides a server that is away.
+    config.default_retry = false;
     Client::try_from(config).map_err(|e| Error::Connect(chain(&e)))
 }

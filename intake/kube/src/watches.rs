@@ -25,8 +25,8 @@ use crate::error::chain;
 
 /// First wait after a failure; doubled each time.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
-/// Longest wait.
-const BACKOFF_LAST: Duration = Duration::from_secs(10);
+/// Longest wait: so long after the API server is back a node may still not know.
+const BACKOFF_LAST: Duration = Duration::from_secs(5);
 /// A watch that has not failed again for so long is taken to be connected.
 const SETTLED: Duration = Duration::from_secs(6);
 /// Most events given at once.
@@ -243,7 +243,7 @@ fn unwrap<K: Resource>(kind: Kind, object: DeserializeGuard<K>, wrap: fn(K) -> O
     }
 }
 
-/// 50 ms, 100 ms, ... 10 s, a little different for each kind so that they do not all come at once.
+/// 50 ms, 100 ms, ... 5 s, a little different for each kind so that they do not all come at once.
 fn backoff(kind: Kind, failures: u32) -> Duration {
     let wait = BACKOFF_FIRST.saturating_mul(1 << failures.min(12)).min(BACKOFF_LAST);
     wait + wait.mul_f64(0.04 * f64::from(kind as u8))
