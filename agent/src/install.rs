@@ -5,8 +5,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use pleopod_sys_bpf::{link, mount};
-use pleopod_sys_link::Netlink;
+use pleopod_sys_bpf::mount;
 
 /// Name of the plugin beside `pleopod-agent`, and in the runtime's directory.
 const PLUGIN: &str = "pleopod-cni";
@@ -72,30 +71,25 @@ pub fn install(install: &Install) -> anyhow::Result<()> {
     replace(&install.cni_conf.join(CONFLIST), CONFLIST_TEXT.as_bytes(), 0o644)
 }
 
-/// Conflist first, so that no new pod comes; then programs, interfaces and routes; then what is on disk.
+/// Conflist first, so that no new pod comes; then what the kernel holds; then what is on disk. Nothing at all while an
+/// agent runs.
 pub fn uninstall(uninstall: &Uninstall) -> anyhow::Result<()> {
+    let pins = uninstall.bpffs.join("pleopod");
+    let _lock = match pins.exists() {
+        true => Some(crate::lock::take(&pins, &uninstall.run_dir)?),
+        false => None,
+    };
     remove(&uninstall.cni_conf.join(CONFLIST))?;
     remove(&uninstall.cni_bin.join(PLUGIN))?;
-    let pins = uninstall.bpffs.join("pleopod");
-    if pins.exists() {
-        // An agent that still runs would put everything back.
-        let _lock = crate::lock::take(&pins, &uninstall.run_dir)?;
-        link::uninstall(&pins)?;
+    let removed = pleopod_apply::uninstall::uninstall(&pins)?;
+    if removed.programs {
         println!("removed programs and maps under {}", pins.display());
     }
-    let mut netlink = Netlink::open()?;
-    let pods = pleopod_apply::pod::list(&mut netlink)?;
-    let indices: Vec<u32> = pods.iter().map(|l| l.index).collect();
-    netlink.delete_links(&indices)?;
-    println!("removed {} pod interfaces", indices.len());
-    for route in netlink.routes(pleopod_sys_link::RouteFilter {
-        protocol: Some(pleopod_sys_link::ROUTE_PROTOCOL),
-        ..Default::default()
-    })? {
-        netlink.delete_route(&route)?;
-        println!("removed route {}", route.destination);
+    println!("removed {} pod interfaces", removed.pods);
+    for route in removed.routes {
+        println!("removed route {route}");
     }
-    if pleopod_apply::base::remove(&mut netlink)? {
+    if removed.base {
         println!("removed {}", pleopod_apply::base::HOST_IFNAME);
     }
     for name in ["leases.json", "leases.damaged.json"] {

@@ -18,5 +18,6 @@ pub mod sockets;
 mod sysctl;
 pub mod tables;
 pub mod targets;
+pub mod uninstall;
 
 pub use error::Error;

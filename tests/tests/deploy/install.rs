@@ -87,6 +87,7 @@ fn uninstall_leaves_nothing_on_a_node() {
 
     let said = uninstall();
     assert!(!said.success() && said.err.contains("another pleopod-agent runs on this node"), "{said}");
+    assert!(conf.join("05-pleopod.conflist").exists(), "refused, so nothing is done");
     lab.pleopod(&["lab", "fault", "agent", node, "stop"]).ok();
     let said = uninstall();
     assert!(said.success() && said.out.contains("removed pleo_host"), "{said}");
