@@ -113,7 +113,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> Value {
 #[must_use]
 pub fn contradicts(pod: &Pod, told: &Value) -> bool {
     let stands = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let stands =
+    let mut stands =
         stands.filter(|condition| condition.type_ == "Ready").map(|condition| condition.status.as_str());
     let told = told["conditions"].as_array().into_iter().flatten();
     let mut told = told.filter(|condition| condition["type"] == "Ready").filter_map(|c| c["status"].as_str());
