@@ -1,7 +1,7 @@
 //! What every part of the control plane shares.
 
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde_json::Value;
@@ -23,6 +23,8 @@ pub struct Core {
     pub authority: Authority,
     pub stop: CancellationToken,
     pub away: AtomicBool,
+    /// When it came back the last time, in seconds since the epoch; 0 for never.
+    pub back_at: AtomicI64,
     pub alloc: Mutex<Allocations>,
     registry: RwLock<Arc<Registry>>,
     streams: RwLock<Option<Arc<dyn PodStreams>>>,
@@ -43,6 +45,7 @@ impl Core {
             authority,
             stop: CancellationToken::new(),
             away: AtomicBool::new(false),
+            back_at: AtomicI64::new(0),
             alloc: Mutex::new(alloc),
             registry: RwLock::new(Arc::new(Registry::built_in())),
             streams: RwLock::new(None),

@@ -160,7 +160,10 @@ impl Control {
 
     /// While `true`, every request is answered 503 and open watches end: the API server is away.
     pub fn set_away(&self, away: bool) {
-        self.core.away.store(away, std::sync::atomic::Ordering::Relaxed);
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.core.away.swap(away, Relaxed) && !away {
+            self.core.back_at.store(jiff::Timestamp::now().as_second(), Relaxed);
+        }
         if away {
             self.core.store.drop_watches();
         }

@@ -124,13 +124,19 @@ pub fn blocks(nodes: &[&Value], ranges: &[Range]) -> Decision {
 }
 
 /// Says that a node is silent when neither its lease nor its status were renewed in time. A node without a lease is
-/// left alone: somebody else writes its status.
-pub fn heartbeat(node: &Value, lease: Option<&Value>, p: Patience, now: Timestamp) -> Decision {
+/// left alone: somebody else writes its status. Before `heard` nobody could be heard.
+pub fn heartbeat(
+    node: &Value,
+    lease: Option<&Value>,
+    heard: Timestamp,
+    p: Patience,
+    now: Timestamp,
+) -> Decision {
     let mut d = Decision::default();
     let Some(renewed) = lease.and_then(|l| time_at(l, "/spec/renewTime")) else { return d };
     let ready = meta::condition(node, "Ready");
     let beat = ready.and_then(|c| time_at(c, "/lastHeartbeatTime")).map_or(renewed, |t| t.max(renewed));
-    let due = later(beat, p.silence);
+    let due = later(beat.max(heard), p.silence);
     if due > now {
         d.again_at(Some(due));
         return d;

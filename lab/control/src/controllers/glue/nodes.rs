@@ -1,6 +1,7 @@
 //! Nodes, their leases and the pods on them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering::Relaxed;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -94,7 +95,13 @@ impl Controller for Nodes {
             _ => {
                 let Some(node) = s.get(shelf::NODES, "", &key.name) else { return Decision::default() };
                 let lease = s.get(shelf::LEASES, LEASES, &key.name);
-                let mut d = nodes::heartbeat(&node.value, lease.as_ref().map(|l| &l.value), PATIENCE, now);
+                // Whoever can't reach the API server is not silent.
+                let heard = match core.away.load(Relaxed) {
+                    true => now,
+                    false => Timestamp::from_second(core.back_at.load(Relaxed)).unwrap_or_default(),
+                };
+                let lease = lease.as_ref().map(|l| &l.value);
+                let mut d = nodes::heartbeat(&node.value, lease, heard, PATIENCE, now);
                 if d.changes.is_empty() {
                     d.changes.extend(nodes::taints(&node.value, now));
                 }

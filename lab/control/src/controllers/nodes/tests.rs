@@ -43,20 +43,38 @@ fn a_range_that_is_used_up_is_told_of() {
 }
 
 #[test]
+fn nobody_is_silent_while_the_api_server_is_away() {
+    let mut w = World::new();
+    let n = node("a", &json!({}));
+    let lease = json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}});
+    w.pass(3600);
+    let back = w.now;
+    w.pass(49);
+    let d = heartbeat(&n, Some(&lease), back, P, w.now);
+    assert_eq!((d.changes.len(), d.again), (0, Some(back + jiff::SignedDuration::from_secs(50))));
+    w.pass(1);
+    assert_eq!(heartbeat(&n, Some(&lease), back, P, w.now).changes.len(), 2, "it had its time since");
+}
+
+#[test]
 fn a_silent_node_becomes_unknown_after_the_grace_and_not_before() {
     let mut w = World::new();
     let n = node("a", &json!({}));
     let lease = json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}});
-    assert_eq!(heartbeat(&n, None, P, w.now), Decision::default(), "no lease, no judgement");
+    assert_eq!(
+        heartbeat(&n, None, Timestamp::UNIX_EPOCH, P, w.now),
+        Decision::default(),
+        "no lease, no judgement"
+    );
     w.pass(49);
-    let d = heartbeat(&n, Some(&lease), P, w.now);
+    let d = heartbeat(&n, Some(&lease), Timestamp::UNIX_EPOCH, P, w.now);
     assert_eq!((d.changes.len(), d.again.map(|t| t.to_string())), (0, Some("2026-01-01T00:00:50Z".into())));
     w.pass(1);
-    let d = heartbeat(&n, Some(&lease), P, w.now);
+    let d = heartbeat(&n, Some(&lease), Timestamp::UNIX_EPOCH, P, w.now);
     let [Change::UpdateStatus { object, .. }, Change::Event(_)] = &d.changes[..] else { panic!("{d:?}") };
     let c = meta::condition(object, "Ready").cloned().unwrap_or_default();
     assert_eq!((meta::text(&c, "/status"), meta::text(&c, "/reason")), ("Unknown", "NodeStatusUnknown"));
-    assert_eq!(heartbeat(object, Some(&lease), P, w.now), Decision::default());
+    assert_eq!(heartbeat(object, Some(&lease), Timestamp::UNIX_EPOCH, P, w.now), Decision::default());
     let t = taints(object, w.now);
     let Some(Change::Update { object: tainted, .. }) = t else { panic!() };
     let keys: Vec<String> = meta::list(&tainted, "/spec/taints")
