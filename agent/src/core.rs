@@ -330,6 +330,7 @@ impl Core {
         self.hands.chores(now);
         if self.hands.look_is_due(now) {
             self.broken = self.hands.look_after_links(now).err();
+            self.health.set("uplinks", self.hands.uplink_state());
         }
         if now >= self.next_count {
             self.next_count = now + COUNT_EVERY;
@@ -343,6 +344,7 @@ impl Core {
             self.broken = Some(error);
             return;
         }
+        self.health.set("uplinks", self.hands.uplink_state());
         if !self.synced {
             return;
         }

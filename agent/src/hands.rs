@@ -42,6 +42,8 @@ pub struct Hands {
     base: Base,
     base_spec: BaseSpec,
     uplinks: Vec<Link>,
+    /// Whether packets can leave by them, as of the last look.
+    uplink_state: Result<String, String>,
     /// The node's own addresses.
     node: Vec<IpAddr>,
     /// What the programs were loaded with.
@@ -126,6 +128,7 @@ impl Hands {
             routes,
             base,
             base_spec,
+            uplink_state: uplink_state(&uplinks),
             uplinks,
             node: start.node.clone(),
             bpf,
@@ -135,7 +138,7 @@ impl Hands {
             adopted: Vec::new(),
             departed: Vec::new(),
             next_sweep: Instant::now() + SWEEP_EVERY,
-            next_look: Instant::now() + LOOK_EVERY,
+            next_look: Instant::now(),
             loaded,
         })
     }
@@ -467,6 +470,11 @@ impl Hands {
         }
     }
 
+    /// Whether packets can leave by the uplinks, as of the last look.
+    pub fn uplink_state(&self) -> Result<String, String> {
+        self.uplink_state.clone()
+    }
+
     /// Whether it is time for [`Self::look_after_links`].
     pub fn look_is_due(&self, now: Instant) -> bool {
         now >= self.next_look
@@ -480,8 +488,12 @@ impl Hands {
         let now = match base::uplinks(&mut self.netlink, &names, &self.node) {
             Ok(now) => now,
             // Gone for now; looked for again at the next turn.
-            Err(_) => return,
+            Err(error) => {
+                self.uplink_state = Err(error.to_string());
+                return;
+            }
         };
+        self.uplink_state = uplink_state(&now);
         let same = |a: &Link, b: &Link| a.index == b.index && a.mtu == b.mtu;
         if now.len() == self.uplinks.len() && now.iter().zip(&self.uplinks).all(|(a, b)| same(a, b)) {
             return;
@@ -535,6 +547,22 @@ impl Names {
             node_mac: self.node_mac,
             mtu,
         }
+    }
+}
+
+/// One clause an uplink that is no use.
+fn uplink_state(uplinks: &[Link]) -> Result<String, String> {
+    let wrong = |link: &Link| match (link.up, link.running) {
+        (true, true) => None,
+        (true, false) => Some(format!("link {} has no carrier", link.name)),
+        (false, _) => Some(format!("link {} is down", link.name)),
+    };
+    let wrong: Vec<String> = uplinks.iter().filter_map(wrong).collect();
+    if wrong.is_empty() {
+        let names: Vec<&str> = uplinks.iter().map(|link| link.name.as_str()).collect();
+        Ok(format!("{} up", names.join(", ")))
+    } else {
+        Err(format!("{}; other nodes are not reached over it", wrong.join(", ")))
     }
 }
 
