@@ -288,6 +288,8 @@ fn transport<P: Bytes + ?Sized>(packet: &P, out: &mut Parsed) -> Result<(), Drop
                 out.shape |= shape::LINK_LOCAL;
             }
         }
+        // The last extension header may claim more than there is.
+        _ if out.l4 > packet.len() => return Err(DropReason::InvalidPacket),
         _ => {}
     }
     Ok(())
