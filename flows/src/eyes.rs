@@ -105,10 +105,11 @@ impl Eyes {
             decode::Record::Sock(call) => call.raw.header.time_ns,
         };
         let time = inner.clock.wall(ktime);
-        inner.monitor.tell(&record, time);
+        // Counted before anybody is told: who was told of an event finds it in the counts.
+        inner.seen.fetch_add(1, Ordering::Relaxed);
         let event = enrich(&record, time, lookup);
         inner.metrics.count(&event);
-        inner.seen.fetch_add(1, Ordering::Relaxed);
+        inner.monitor.tell(&record, time);
         inner.ring.push(Entry::Event(event));
         Ok(())
     }
