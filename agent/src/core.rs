@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pleopod_flows::Eyes;
 use pleopod_intake::publish::Published;
 use pleopod_intake::{Changed, Event, Store};
-use pleopod_ipam::{Attachment, Ipam, Timestamp};
+use pleopod_ipam::{Ipam, Timestamp};
 use pleopod_model::desired::{Desired, FrontendKey, LocalPod, NodeFacts};
 use pleopod_model::{IdentityId, Labels, ObjectName, Problem};
 use tokio::sync::{mpsc, oneshot};
@@ -119,7 +119,7 @@ struct Todo {
     /// Services and slices that changed.
     changed: Changed,
     /// Answers that wait for the pass.
-    waiting: Vec<(Attachment, oneshot::Sender<Result<pods::Added, pods::Error>>)>,
+    waiting: Vec<pods::Waiting>,
 }
 
 /// How often every table is read anew: whatever else wrote to them is put right.
@@ -245,9 +245,9 @@ impl Core {
                 self.note_changes();
             }
             Command::Add(add, reply) => match self.add(&add) {
-                Ok(()) => {
+                Ok(existed) => {
                     self.todo.tables = true;
-                    self.todo.waiting.push((add.attachment, reply));
+                    self.todo.waiting.push(pods::Waiting { attachment: add.attachment, existed, reply });
                 }
                 Err(error) => {
                     let _ = reply.send(Err(error));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use ipnet::IpNet;
 use pleopod_ipam::{Config, Ipam};
+use rustix::fs::{CWD, RenameFlags};
 
 /// Where the leases of this node are kept.
 #[derive(Clone, Debug)]
@@ -40,7 +41,9 @@ impl JournalFile {
         Ok(Self { path: state_dir.join("leases.json") })
     }
 
-    /// Writes all leases: temporary file, then rename, so that a reader sees the old ones or the new ones.
+    /// Writes all leases: into a second file that then changes places with the first, so that a reader sees the old ones or the
+    /// new ones. Changing places, where rename would replace: ext4 takes a replaced or emptied file for one that must not be lost
+    /// and writes to the disk at once, on the time of whoever waits for the lease.
     ///
     /// Not synced to disk: a process that dies loses nothing, and a machine that dies loses its pods with it.
     pub fn save(&self, ipam: &Ipam) -> anyhow::Result<()> {
@@ -49,11 +52,16 @@ impl JournalFile {
             let mut file = fs::OpenOptions::new()
                 .write(true)
                 .create(true)
-                .truncate(true)
+                .truncate(false)
                 .mode(0o600)
                 .open(&temporary)?;
-            file.write_all(&ipam.journal())?;
-            fs::rename(&temporary, &self.path)
+            let bytes = ipam.journal();
+            file.write_all(&bytes)?;
+            file.set_len(bytes.len() as u64)?;
+            // The first time there is nothing to change places with, and some file systems cannot.
+            rustix::fs::renameat_with(CWD, &temporary, CWD, &self.path, RenameFlags::EXCHANGE)
+                .or_else(|_| rustix::fs::rename(&temporary, &self.path))?;
+            Ok(())
         };
         write().with_context(|| format!("state: writing {}", self.path.display()))
     }

@@ -38,10 +38,16 @@ pub fn run(bins: &Bins, turns: &Turns) -> anyhow::Result<()> {
 
 fn one_by_one(plugin: &Plugin, times: usize) -> anyhow::Result<()> {
     let node = Guard::new("floor")?;
-    let mut samples: [Samples; 3] = Default::default();
+    let mut samples: [Samples; 5] = Default::default();
     for n in 0..=times {
         let floor = floor(&node, n)?;
         let sandbox = Sandbox::new(n)?;
+        let start = Instant::now();
+        plugin.call("VERSION", &sandbox)?;
+        let version = start.elapsed();
+        let start = Instant::now();
+        plugin.call("STATUS", &sandbox)?;
+        let status = start.elapsed();
         let start = Instant::now();
         plugin.call("ADD", &sandbox)?;
         let added = start.elapsed();
@@ -50,16 +56,20 @@ fn one_by_one(plugin: &Plugin, times: usize) -> anyhow::Result<()> {
         let deleted = start.elapsed();
         // The first turn warms the caches.
         if n > 0 {
-            for (samples, took) in samples.iter_mut().zip([floor, added, deleted]) {
+            for (samples, took) in samples.iter_mut().zip([floor, version, status, added, deleted]) {
                 samples.push(took);
             }
         }
     }
-    let [floor, added, deleted] = samples.map(Samples::summary);
+    let [floor, version, status, added, deleted] = samples.map(Samples::summary);
     let floor = floor.context("no sample")?;
-    for (name, summary) in
-        [("floor: netns + veth, up", Some(floor.clone())), ("ADD", added), ("DEL", deleted)]
-    {
+    for (name, summary) in [
+        ("floor: netns + veth, up", Some(floor.clone())),
+        ("VERSION: the process", version),
+        ("STATUS: and a call", status),
+        ("ADD", added),
+        ("DEL", deleted),
+    ] {
         let s = summary.context("no sample")?;
         println!(
             "  {name:<24} p50 {:>6.2} ms  p90 {:>6.2} ms  p99 {:>6.2} ms  max {:>6.2} ms  {:.2} x floor, {} times",

@@ -38,6 +38,7 @@ impl Core {
             changed += self.hands.services(self.services.frontends(), Some(&frontends));
         }
         if std::mem::take(&mut self.todo.tables) {
+            self.save_waiting();
             let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
             changed += self.hands.converge_tables(&planned.desired);
             let answers = self.open_waiting();

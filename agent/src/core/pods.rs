@@ -7,6 +7,7 @@ use pleopod_ipam::{Attachment, Lease};
 use pleopod_model::desired::LocalPod;
 use pleopod_model::{IdentityId, Labels, Mac, ObjectName};
 use pleopod_sys_netns::Netns;
+use tokio::sync::oneshot;
 
 use super::{Core, Task, now};
 use crate::log::one_line;
@@ -46,6 +47,15 @@ pub struct Added {
     pub mac: Mac,
     /// MTU of both.
     pub mtu: u32,
+}
+
+/// A pod whose interface is made, until it is written down and its rows are in.
+#[derive(Debug)]
+pub struct Waiting {
+    pub attachment: Attachment,
+    /// Its lease was there before this ADD, and is kept whatever happens.
+    pub existed: bool,
+    pub reply: oneshot::Sender<Result<Added, Error>>,
 }
 
 /// Why a pod could not be connected or disconnected.
@@ -91,8 +101,9 @@ pub enum Error {
 const CLAIM_AGAIN: Duration = Duration::from_secs(5);
 
 impl Core {
-    /// Leases addresses and makes the interface; it is opened by the pass that puts its rows in.
-    pub(super) fn add(&mut self, add: &Add) -> Result<(), Error> {
+    /// Leases addresses and makes the interface; it is opened by the pass that puts its rows in. Answers whether the lease was
+    /// there already.
+    pub(super) fn add(&mut self, add: &Add) -> Result<bool, Error> {
         let netns =
             Netns::open(&add.netns).map_err(|source| Error::Netns { path: add.netns.clone(), source })?;
         let id = |netns: &Netns| netns.id().map_err(|e| Error::Kernel(e.to_string()));
@@ -110,18 +121,12 @@ impl Core {
         match self.hands.create_pod(&lease, &netns, &self.facts.router) {
             Ok(local) => {
                 self.remember(&lease, local);
-                if let Err(why) = self.save() {
-                    if !existed {
-                        self.del(&Del { attachment: add.attachment.clone() }).ok();
-                    }
-                    return Err(Error::State { pod: lease.pod, why });
-                }
                 if lease.identity == IdentityId::INIT
                     && let Some(labels) = self.security_labels(&lease.pod)
                 {
                     self.claim(labels);
                 }
-                Ok(())
+                Ok(existed)
             }
             Err(error) => {
                 if !existed {
@@ -146,11 +151,28 @@ impl Core {
         }
     }
 
+    /// Writes down what was leased since the last pass, once for all of it and before anybody hears of it. Those that can't be
+    /// written down are refused.
+    pub(super) fn save_waiting(&mut self) {
+        if self.todo.waiting.is_empty() {
+            return;
+        }
+        let Err(why) = self.save() else { return };
+        for Waiting { attachment, existed, reply } in std::mem::take(&mut self.todo.waiting) {
+            let pod = self.ipam.get(&attachment).map_or_else(|| ObjectName::new("", ""), |l| l.pod.clone());
+            if !existed {
+                self.del(&Del { attachment }).ok();
+            }
+            // Whoever asked may have gone.
+            drop(reply.send(Err(Error::State { pod, why: why.clone() })));
+        }
+    }
+
     /// Opens the interfaces of those whose rows are in the kernel now. Gives their answers, to be sent once their routes
     /// are in too.
     pub(super) fn open_waiting(&mut self) -> Vec<impl FnOnce() + use<>> {
         let mut answers = Vec::new();
-        for (attachment, reply) in std::mem::take(&mut self.todo.waiting) {
+        for Waiting { attachment, reply, .. } in std::mem::take(&mut self.todo.waiting) {
             let opened = self.open(&attachment);
             if opened.is_err() {
                 // A pod that can't be reached is not left half made: the runtime tries ADD again, or gives up with DEL.
