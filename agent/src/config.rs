@@ -378,7 +378,15 @@ fn read_file(path: &Path) -> anyhow::Result<Options> {
     if text.trim().is_empty() {
         return Ok(Options::default());
     }
-    serde_saphyr::from_str(&text).with_context(|| format!("config: {} is not valid", path.display()))
+    serde_saphyr::from_str(&text).map_err(|error| not_valid(path, &text, &error))
+}
+
+/// One line, with the line of the file that is meant.
+fn not_valid(path: &Path, text: &str, error: &serde_saphyr::Error) -> anyhow::Error {
+    let number = error.location().and_then(|at| usize::try_from(at.line()).ok());
+    let line = number.and_then(|number| text.lines().nth(number.checked_sub(1)?)).unwrap_or_default();
+    let why = error.without_snippet();
+    anyhow::anyhow!("config: {} is not valid: {why}: `{}`", path.display(), line.trim_end())
 }
 
 fn host_name() -> String {
