@@ -84,6 +84,14 @@ pub fn read(object: &k8s::Service) -> Read<Service> {
         let node_port = port.node_port.filter(|p| *p != 0).and_then(parse_port);
         service.ports.push(ServicePort { name, protocol, port: number, node_port });
     }
+    if matches!(service.kind, ServiceType::NodePort | ServiceType::LoadBalancer) {
+        let kind = spec.type_.unwrap_or_default();
+        complaints.tell(
+            "spec.type",
+            format!("{kind} is not supported yet; the Service answers at its cluster address, on the nodes and in pods"),
+            "use ClusterIP, or expect no answer from outside the cluster",
+        );
+    }
     if spec.session_affinity.as_deref() == Some("ClientIP") && !service.cluster_ips.is_empty() {
         complaints.tell(
             "spec.sessionAffinity",

@@ -81,6 +81,10 @@ fn services_of_every_type_are_read() {
     let (_, problems) =
         read(json!({"clusterIP": "10.96.0.9", "sessionAffinity": "ClientIP", "ports": [{"port": 1}]}));
     assert_eq!(problems.len(), 1);
+    let (node_port, problems) =
+        read(json!({"type": "NodePort", "clusterIP": "10.96.0.9", "ports": [{"port": 1}]}));
+    assert_eq!(node_port.ports.len(), 1);
+    assert!(problems[0].to_string().contains("spec.type: NodePort is not supported yet"), "{problems:?}");
 }
 
 #[test]
