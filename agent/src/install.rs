@@ -92,7 +92,8 @@ pub fn uninstall(uninstall: &Uninstall) -> anyhow::Result<()> {
     if removed.base {
         println!("removed {}", pleopod_apply::base::HOST_IFNAME);
     }
-    for name in ["leases.json", "leases.damaged.json"] {
+    // A killed agent leaves the files it was writing.
+    for name in ["leases.json", "leases.tmp", "leases.damaged.json", crate::remembered::FILE, "node.tmp"] {
         remove(&uninstall.state_dir.join(name))?;
     }
     for name in ["agent.sock", "hubble.sock", "agent.pid"] {

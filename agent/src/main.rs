@@ -11,6 +11,7 @@ mod links;
 mod lock;
 mod log;
 mod metrics;
+mod remembered;
 mod run;
 mod start;
 mod tasks;

@@ -29,9 +29,10 @@ use crate::config::Config;
 use crate::core::{self, Command, Core, Handle, Task};
 use crate::door::{agent::AgentDoor, cni::CniDoor, health, socket};
 use crate::health::Health;
+use crate::log::one_line;
 use crate::start::{Beginning, begin};
 use crate::tasks::Tasks;
-use crate::{links, lock, metrics};
+use crate::{links, lock, metrics, remembered};
 
 /// Parts without which new pods can't be served.
 const GATES: [&str; 2] = ["datapath", "kubernetes"];
@@ -149,7 +150,7 @@ async fn work(
     pins: PathBuf,
     cgroup: PathBuf,
 ) -> anyhow::Result<()> {
-    let node = own_node(&config.node_name, &Lookup::new(client.clone()), &health).await;
+    let node = own_node(&config, &Lookup::new(client.clone()), &health).await;
     let (tasks, todo) = mpsc::unbounded_channel();
     let (ready, started) = oneshot::channel();
     let (over, ended) = oneshot::channel();
@@ -209,8 +210,9 @@ async fn watch_health(
     }
 }
 
-/// The own Node object, once it has addresses and pod CIDRs.
-async fn own_node(name: &str, lookup: &Lookup, health: &Health) -> Node {
+/// The own Node object, once it has addresses and pod CIDRs. While the API server is away, the one that was seen last.
+async fn own_node(config: &Config, lookup: &Lookup, health: &Health) -> Node {
+    let name = config.node_name.as_str();
     loop {
         let why = match lookup.node(name).await {
             Ok(Some(object)) => {
@@ -225,7 +227,12 @@ async fn own_node(name: &str, lookup: &Lookup, health: &Health) -> Node {
                             "Node {name} has no spec.podCIDRs; the controller manager gives them with --allocate-node-cidrs"
                         )
                     }
-                    Some(node) => return node.clone(),
+                    Some(node) => {
+                        if let Err(error) = remembered::note(&config.state_dir, name, node) {
+                            tracing::warn!(error = one_line(&error), "the node is not remembered");
+                        }
+                        return node.clone();
+                    }
                     None => {
                         let problem = store.problems().next().map(ToString::to_string);
                         problem.unwrap_or_else(|| format!("Node {name} can't be read"))
@@ -233,7 +240,13 @@ async fn own_node(name: &str, lookup: &Lookup, health: &Health) -> Node {
                 }
             }
             Ok(None) => format!("there is no Node {name}; check node-name in the agent's configuration"),
-            Err(error) => error.to_string(),
+            Err(error) => match remembered::recall(&config.state_dir, name) {
+                Some(node) => {
+                    tracing::warn!(%error, "the API server is away; going on with the Node as it was last seen");
+                    return node;
+                }
+                None => error.to_string(),
+            },
         };
         health.set("kubernetes", Err(why));
         health.beat();

@@ -91,3 +91,26 @@ fn a_node_goes_on_whatever_happens_around_it() {
     lab.exec("near", &["wget", "-q", "-O-", "-T", "2", &format!("http://{other}/")]).ok();
     lab.down().ok();
 }
+
+#[test]
+fn an_agent_that_starts_while_the_api_server_is_away_has_its_pods() {
+    let lab = Lab::up_with(&["--nodes", "1", "--without-dns"]);
+    lab.apply(&pod("near", NODE));
+    lab.ready("default");
+    let address = lab.pod_ip("near");
+    let answers = || lab.node(NODE, &["curl", "-s", "-m", "2", &address]).run().success();
+    let agent = lab.agent_process(NODE);
+    lab.pleopod(&["lab", "fault", "api", "away"]).ok();
+    lab.pleopod(&["lab", "fault", "agent", NODE, "kill"]).ok();
+    // One question is asked for ten seconds before it counts as not answered.
+    until("the next agent has taken the pod over", Duration::from_secs(30), || {
+        let said = lab.agent(NODE, &["status", "--verbose"]).run();
+        (lab.agent_process(NODE) != agent && said.out.contains("default/near [restored]")).then_some(())
+    });
+    assert!(answers());
+    told(&lab, &["Kubernetes:", "Error", "waiting for the first list of"]);
+    lab.pleopod(&["lab", "fault", "api", "back"]).ok();
+    lab.agent_ok(NODE);
+    assert!(answers());
+    lab.down().ok();
+}
