@@ -144,7 +144,7 @@ where
 fn explain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(7 /* E2BIG: hash map full */) | Some(28 /* ENOSPC: LPM trie full */) => {
-            "the map is full; raise its size in the agent's configuration".to_owned()
+            "the map is full; `pleopod map list` says how many entries it holds at most".to_owned()
         }
         _ => error.to_string(),
     }

@@ -39,9 +39,14 @@ impl Core {
         }
         if std::mem::take(&mut self.todo.tables) {
             self.save_waiting();
-            let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
+            let mut planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
             changed += self.hands.converge_tables(&planned.desired);
+            let pods = self.facts.local.len();
             let answers = self.open_waiting();
+            if self.facts.local.len() < pods {
+                // A pod was refused and is gone again; it must not get a route.
+                planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
+            }
             changed += self.hands.converge_routes(&planned.desired);
             self.desired = planned.desired;
             answers.into_iter().for_each(|answer| answer());
