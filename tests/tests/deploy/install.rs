@@ -89,6 +89,8 @@ fn uninstall_leaves_nothing_on_a_node() {
     assert!(!said.success() && said.err.contains("another pleopod-agent runs on this node"), "{said}");
     assert!(conf.join("05-pleopod.conflist").exists(), "refused, so nothing is done");
     lab.pleopod(&["lab", "fault", "agent", node, "stop"]).ok();
+    // What an agent leaves that is killed while it writes.
+    fs::write(state.join("leases.tmp"), "{").expect("a file");
     let said = uninstall();
     assert!(said.success() && said.out.contains("removed pleo_host"), "{said}");
 
