@@ -1,0 +1,388 @@
+//! What people give that makes no sense, and what they are told: one line that names the object, the field and a way out,
+//! and nothing is lost. The sentences stand in `docs/guide/troubleshooting.md`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use pleopod_tests::{Lab, Run, manifest, until};
+
+const NODE: &str = "k8s-s";
+
+/// A command must end with this code and say this, in one line.
+fn told(run: Run, code: i32, sentence: &str) {
+    let said = run.run();
+    assert_eq!(said.code, Some(code), "{said}");
+    let last = said.err.lines().last().unwrap_or_default();
+    assert!(last.contains(sentence), "{sentence}\n{said}");
+}
+
+#[test]
+fn commands_that_make_no_sense() {
+    let lab = Lab::up_with(&["--nodes", "1", "--without-dns"]);
+    let words = |words: &[&str]| lab.pleopod(words);
+    // Exit code 2: the request makes no sense.
+    for (line, sentence) in [
+        (&["frob"][..], "pleopod: unrecognized subcommand 'frob'; see --help"),
+        (&["status", "--frob"], "pleopod: unexpected argument '--frob' found; see --help"),
+        (&["map", "get"], "pleopod: the following required arguments were not provided: <NAME>; see --help"),
+        (
+            &["observe", "--last", "x"],
+            "pleopod: invalid value 'x' for '--last <N>': expected a number of flows; see --help",
+        ),
+        (
+            &["observe", "--verdict", "MAYBE"],
+            "pleopod: invalid value 'MAYBE' for '--verdict <VERDICT>': expected forwarded, dropped,",
+        ),
+        (
+            &["observe", "--since", "yesterday"],
+            "pleopod: --since yesterday: expected a duration such as 5m, or a time such as ",
+        ),
+        (
+            &["service", "list", "-o", "xml"],
+            "pleopod: invalid value 'xml' for '--output <FORMAT>' [possible values: table, json, yaml]",
+        ),
+    ] {
+        told(words(line), 2, sentence);
+    }
+    // Exit code 1: it made sense, and there is no such thing.
+    for (line, sentence) in [
+        (&["status", "--node", "nowhere"][..], "pleopod: no node nowhere with an agent in lab "),
+        (
+            &["--socket", "/nowhere.sock", "status"],
+            "pleopod: cannot reach the agent at /nowhere.sock: there is no such socket; is pleopod-agent running on that node?",
+        ),
+        (&["endpoint", "get", "9999"], "pleopod: no endpoint 9999 at the agent "),
+        (&["identity", "get", "999"], "pleopod: no identity 999: see `pleopod identity list`"),
+        (
+            &["map", "get", "nomap"],
+            "there is no map \"nomap\" with rows; there are endpoints, netns, ipcache, ",
+        ),
+        (
+            &["lab", "exec", "nopod", "--", "true"],
+            "pleopod-lab: pod default/nopod is on no node of this lab; `pleopod lab get pods -A` lists them",
+        ),
+        (&["lab", "node", "nowhere", "--", "true"], "pleopod-lab: no node nowhere in lab "),
+        (&["lab", "outside", "nobody", "--", "true"], "pleopod-lab: no outside host nobody in lab "),
+        (&["lab", "fault", "agent", "nowhere", "kill"], "pleopod-lab: no agent on a node nowhere"),
+        (&["lab", "fault", "link", "nowhere", "cut"], "pleopod-lab: no host nowhere in lab "),
+    ] {
+        told(words(line), 1, sentence);
+    }
+    lab.agent_ok(NODE);
+    lab.down().ok();
+}
+
+#[test]
+fn configurations_that_make_no_sense() {
+    let lab = Lab::up_with(&["--nodes", "1", "--without-dns"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("agent.yaml");
+    let agent = lab.program("pleopod-agent");
+    // What can be told without looking at the node ends with 2.
+    for (text, sentence) in [
+        ("node-nam: x\n", "is not valid: unknown field `node-nam`, expected one of node-name, "),
+        ("mtu: big\n", "is not valid: invalid u32 at line 1, column 6: `mtu: big`"),
+        (
+            "mtu: 100\n",
+            "pleopod-agent: config: mtu is 100; give 1280 to 65535, or leave it out to follow the uplink",
+        ),
+        ("ct-entries: 1\n", "pleopod-agent: config: ct-entries is 1; give 1024 to 16777216"),
+        (
+            "routing: ipip\n",
+            "pleopod-agent: config: routing is \"ipip\"; the only mode of this version is \"native\"",
+        ),
+        ("run-dir: here\n", "pleopod-agent: config: run-dir is here; give an absolute path"),
+        (
+            "uplinks: [averyverylongname]\n",
+            "pleopod-agent: config: uplinks has \"averyverylongname\", which is no interface name (1 to 15 bytes)",
+        ),
+        ("log-format: xml\n", "unknown variant `xml`, expected one of text, json"),
+        (
+            "native-routing-cidrs: [10.0.0.0/33]\n",
+            "is not valid: invalid IP address syntax at line 1, column 24",
+        ),
+    ] {
+        std::fs::write(&path, text).expect("writing");
+        let run =
+            Run::new(&agent).words(&["--config", &path.display().to_string()]).within(Duration::from_secs(5));
+        told(run, 2, sentence);
+    }
+    let run = Run::new(&agent).words(&["--config", "/nowhere.yaml"]).within(Duration::from_secs(5));
+    told(run, 2, "pleopod-agent: config: reading /nowhere.yaml: No such file or directory (os error 2)");
+
+    // What only the node can tell ends with 1. The lab's own agent makes room for it.
+    lab.pleopod(&["lab", "fault", "agent", NODE, "stop"]).ok();
+    let config = lab.layout().node(NODE).agent_config().display().to_string();
+    for (flag, value, sentence) in [
+        (
+            "--mtu",
+            "20000",
+            "pleopod-agent: config: mtu is 20000, more than the 9001 of the uplink; packets of that size would not leave the node",
+        ),
+        (
+            "--uplinks",
+            "nosuch0",
+            "pleopod-agent: no uplink found: there is no link nosuch0 (links here: lo, ens5, ",
+        ),
+        ("--kubeconfig", "/nowhere", "pleopod-agent: can't connect to the API server: kubeconfig /nowhere: "),
+        ("--cgroup-root", "/tmp", "pleopod-agent: config: cgroup-root /tmp is not in a cgroup2 file system"),
+        (
+            "--health-address",
+            "192.0.2.1:9",
+            "pleopod-agent: config: health-address: listening at 192.0.2.1:9: Cannot assign requested address",
+        ),
+        ("--state-dir", "/proc/none", "pleopod-agent: state: making /proc/none: "),
+        (
+            "--native-routing-cidrs",
+            "10.0.0.0/8,11.0.0.0/8",
+            "pleopod-agent: config: native-routing-cidrs has 10.0.0.0/8 and 11.0.0.0/8; give one prefix for each family",
+        ),
+    ] {
+        let run = lab.node(NODE, &[&agent, "--config", &config, flag, value]).within(Duration::from_secs(10));
+        told(run, 1, sentence);
+    }
+    // A name that no Node has is waited for: the object may be on its way.
+    let mut waiting = lab.node(NODE, &[&agent, "--config", &config, "--node-name", "nobody"]).start();
+    until("status says what is missing", Duration::from_secs(10), || {
+        let status = lab.agent(NODE, &["status"]).run().out;
+        status
+            .contains("kubernetes: there is no Node nobody; check node-name in the agent's configuration")
+            .then_some(())
+    });
+    assert!(waiting.runs());
+    let _ = waiting.stop();
+    lab.pleopod(&["lab", "fault", "agent", NODE, "start"]).ok();
+    lab.agent_ok(NODE);
+    lab.down().ok();
+}
+
+#[test]
+fn topologies_that_make_no_sense() {
+    let lab = Lab::unmade();
+    let good = lab.pleopod(&["lab", "up", "--print-topology"]).ok();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("topology.yaml");
+    for (from, to, sentence) in [
+        ("mtu: 9001", "mtu: 12", "topology: fabric.mtu: 12 is not between 1280 and 65535"),
+        ("name: k8s-w1", "name: k8s-s", "topology: nodes[1].name: `k8s-s` is taken already"),
+        (
+            "name: k8s-w1",
+            "name: Bad_Name",
+            "topology: nodes[1].name: `Bad_Name` is not a name; use at most 40 lower-case letters, digits and inner dashes",
+        ),
+        (
+            "192.168.10.101",
+            "10.1.1.1",
+            "topology: nodes[1].address: 10.1.1.1 lies outside fabric.cidr 192.168.10.0/24",
+        ),
+        (
+            "172.16.1.0/24",
+            "172.16.0.0/24",
+            "topology: nodes[1].pod-cidr: 172.16.0.0/24 overlaps that of nodes[0]",
+        ),
+        (
+            "172.16.1.0/24",
+            "10.99.0.0/24",
+            "topology: nodes[1].pod-cidr: 10.99.0.0/24 lies outside cluster-cidr 172.16.0.0/16",
+        ),
+        ("10.96.0.10", "1.2.3.4", "topology: cluster-dns: 1.2.3.4 lies outside service-cidr 10.96.0.0/12"),
+    ] {
+        assert!(good.contains(from), "{from} is in {good}");
+        std::fs::write(&path, good.replacen(from, to, 1)).expect("writing");
+        let said = lab.bring_up(&["--topology", &path.display().to_string()]);
+        assert_eq!(
+            (said.code, said.err.trim_end()),
+            (Some(1), format!("pleopod-lab: {sentence}").as_str()),
+            "{said}"
+        );
+    }
+    std::fs::write(&path, "nods: []\n").expect("writing");
+    let said = lab.bring_up(&["--topology", &path.display().to_string()]);
+    assert!(said.err.contains("unknown field `nods`, expected one of cluster-name, "), "{said}");
+    assert_eq!(lab.traces(), [] as [String; 0], "nothing was begun");
+}
+
+#[test]
+fn objects_that_make_no_sense() {
+    let lab = Lab::up();
+    lab.kubectl(&["apply", "-f", &manifest("w4.yaml"), "-f", &manifest("svc.yaml")]).ok();
+    lab.ready("default");
+    let service = lab.field("svc/svc", ".spec.clusterIP");
+
+    // The API server refuses what can't be an object.
+    for (yaml, sentence) in [
+        (
+            "{apiVersion: v1, kind: Pod, metadata: {name: Bad_Name}, spec: {containers: [{name: c, image: x}]}}",
+            "The Pod \"Bad_Name\" is invalid: metadata.name: Invalid value: ",
+        ),
+        (
+            "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: []}}",
+            "The Pod \"x\" is invalid: spec.containers: Required value",
+        ),
+        (
+            "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: [{name: c, imag: x}]}}",
+            "strict decoding error: unknown field \"spec.containers[0].imag\"",
+        ),
+        (
+            "{apiVersion: v1, kind: Servce, metadata: {name: x}}",
+            "no matches for kind \"Servce\" in version \"v1\"",
+        ),
+        (
+            "{apiVersion: v1, kind: Service, metadata: {name: x}, spec: {ports: [{port: 99999}]}}",
+            "spec.ports[0].port: Invalid value: 99999: must be between 1 and 65535, inclusive",
+        ),
+        (
+            "{apiVersion: v1, kind: Service, metadata: {name: x}, spec: {clusterIP: 1.2.3.4, ports: [{port: 80}]}}",
+            "failed to allocate IP 1.2.3.4: the provided IP is not in the valid range",
+        ),
+        (
+            "{apiVersion: pleopod.io/v1alpha1, kind: PleopodIdentity, metadata: {name: '300'}, spec: {labels: 7}}",
+            "spec.labels in body must be of type array: \"integer\"",
+        ),
+        ("kind: [", "error converting YAML to JSON: yaml: "),
+    ] {
+        let said = lab.kubectl(&["apply", "-f", "-"]).input(&format!("# \n{}", block(yaml))).run();
+        assert!(!said.success() && said.err.contains(sentence), "{sentence}\n{said}");
+    }
+
+    // What it takes and we can't use is told as an event of the object, in status and in the log; all else goes on.
+    lab.apply(
+        r"
+apiVersion: pleopod.io/v1alpha1
+kind: PleopodIdentity
+metadata: {name: notanumber}
+spec: {labels: [a=b]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sticky}
+spec: {sessionAffinity: ClientIP, selector: {app: webpod}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outer}
+spec: {type: NodePort, selector: {app: webpod}, ports: [{port: 80}]}
+",
+    );
+    for (object, kind, sentence) in [
+        (
+            "notanumber",
+            "PleopodIdentity notanumber",
+            "metadata.name: the name is not a number from 256 to 65535; delete it; the agents make the objects they need",
+        ),
+        (
+            "sticky",
+            "Service default/sticky",
+            "spec.sessionAffinity: ClientIP is not supported yet; connections are spread over all endpoints; leave it out, or expect a client to meet different pods",
+        ),
+        (
+            "outer",
+            "Service default/outer",
+            "spec.type: NodePort is not supported yet; the Service answers at its cluster address, on the nodes and in pods; use ClusterIP, or expect no answer from outside the cluster",
+        ),
+    ] {
+        until(&format!("status tells of {object}"), Duration::from_secs(10), || {
+            lab.agent(NODE, &["status"])
+                .ok()
+                .contains(&format!("Objects:                 Error   {kind} {sentence}"))
+                .then_some(())
+        });
+        until(&format!("an event tells of {object}"), Duration::from_secs(10), || {
+            let events = ["get", "events", "-A", "--field-selector", "reason=PleopodProblem", "-o"];
+            let events = lab
+                .kubectl(&events)
+                .words(&["custom-columns=O:.involvedObject.name,M:.message", "--no-headers"])
+                .ok();
+            events.lines().any(|line| line.starts_with(object) && line.contains(sentence)).then_some(())
+        });
+        let log = std::fs::read_to_string(lab.layout().node(NODE).agent_log()).expect("the log");
+        assert!(log.contains(&format!("{kind} {sentence}")), "{log}");
+    }
+    lab.agent_ok(NODE);
+    for service in
+        [&service, &lab.field("svc/sticky", ".spec.clusterIP"), &lab.field("svc/outer", ".spec.clusterIP")]
+    {
+        lab.exec("netpod", &["curl", "-sS", "--max-time", "3", "-o", "/dev/null", service]).ok();
+    }
+    lab.kubectl(&["delete", "pleopodidentity/notanumber", "svc/sticky", "svc/outer"]).ok();
+    until("nothing is complained of any more", Duration::from_secs(10), || {
+        (!lab.agent(NODE, &["status"]).ok().contains("Objects:")).then_some(())
+    });
+    lab.down().ok();
+}
+
+/// One line of YAML, as kubectl takes it: a line that begins with a brace would be JSON to it.
+fn block(yaml: &str) -> String {
+    let Some(inner) = yaml.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+        return yaml.to_owned();
+    };
+    let mut depth = 0;
+    let mut text = String::new();
+    for c in inner.chars() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            _ => {}
+        }
+        let end = c == ',' && depth == 0;
+        text.push(if end { '\n' } else { c });
+    }
+    text.lines().map(|line| format!("{}\n", line.trim_start())).collect()
+}
+
+#[test]
+fn a_full_map_refuses_the_pod_and_is_put_right() {
+    let lab = Lab::up_with(&["--nodes", "1", "--without-dns"]);
+    // Somebody fills the table of endpoints with rows of his own.
+    let mut batch = String::new();
+    for row in 1..4096 {
+        let (high, low) = (row / 256, row % 256);
+        let _ = writeln!(
+            batch,
+            "map update pinned /sys/fs/bpf/pleopod/maps/pleo_endpoints key hex 00 00 00 00 00 00 00 00 00 00 ff ff 0a 63 {high:02x} {low:02x} \
+             value hex{}",
+            " 00".repeat(24)
+        );
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), batch).expect("writing");
+    // It stops at the first row that finds no room.
+    let filled = lab.node(NODE, &["bpftool", "batch", "file", &file.path().display().to_string()]).run();
+    assert!(filled.err.contains("update failed"), "{filled}");
+    lab.apply(
+        r"
+apiVersion: v1
+kind: Pod
+metadata: {name: late}
+spec: {nodeName: k8s-s, terminationGracePeriodSeconds: 0, containers: [{name: c, image: registry.k8s.io/pause}]}
+",
+    );
+    let sentence = "writing: the map is full; `pleopod map list` says how many entries it holds at most";
+    until("the pod's events tell", Duration::from_secs(10), || {
+        let events = lab
+            .kubectl(&[
+                "get",
+                "events",
+                "--field-selector",
+                "involvedObject.name=late",
+                "-o",
+                "jsonpath={.items[*].message}",
+            ])
+            .ok();
+        events.contains(sentence).then_some(())
+    });
+    assert!(
+        lab.agent(NODE, &["status"]).run().success(),
+        "one pod that found no room is no reason to refuse others"
+    );
+    // Rows that nobody asked for go with the next full pass, and the runtime has kept trying.
+    lab.kubectl(&["wait", "pod/late", "--for=condition=Ready", "--timeout=60s"])
+        .within(Duration::from_secs(70))
+        .ok();
+    until("the tables are in order", Duration::from_secs(35), || {
+        lab.agent(NODE, &["status"]).ok().contains("Tables:                  Ok").then_some(())
+    });
+    let log = std::fs::read_to_string(lab.layout().node(NODE).agent_log()).expect("the log");
+    assert!(log.contains("full pass put rows right changed="), "{log}");
+    lab.down().ok();
+}
