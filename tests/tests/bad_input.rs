@@ -2,6 +2,7 @@
 //! and nothing is lost. The sentences stand in `docs/guide/troubleshooting.md`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use pleopod_tests::{Lab, Run, manifest, until};
@@ -386,3 +387,62 @@ spec: {nodeName: k8s-s, terminationGracePeriodSeconds: 0, containers: [{name: c,
     assert!(log.contains("full pass put rows right changed="), "{log}");
     lab.down().ok();
 }
+
+/// Every source of ours, strings on several lines put together, quotes as they are printed.
+fn sources(directory: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" && name != "tests" {
+            sources(&path, text);
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            let source = std::fs::read_to_string(&path).expect("a source");
+            let mut joined = String::new();
+            for line in source.lines() {
+                match line.strip_suffix('\\') {
+                    Some(begun) => joined.push_str(begun.trim_start()),
+                    None => {
+                        joined.push_str(line.trim_start());
+                        joined.push('\n');
+                    }
+                }
+            }
+            text.push_str(&joined.replace("\\\"", "\""));
+        }
+    }
+}
+
+#[test]
+fn the_guide_quotes_what_the_software_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+    let mut said = String::new();
+    sources(root, &mut said);
+    let guide = std::fs::read_to_string(root.join("docs/guide/troubleshooting.md")).expect("the guide");
+    let mut rows = 0;
+    let mut unknown = String::new();
+    for line in guide.lines().filter(|line| line.starts_with("| `")) {
+        let message = line.trim_start_matches("| ").split(" | ").next().unwrap_or_default();
+        let message = message.trim_matches('`').trim();
+        // The name of a status line is put together from the part's name.
+        let message = message
+            .split_once(": ")
+            .filter(|(name, _)| STATUS_LINES.contains(name))
+            .map_or(message, |(_, rest)| rest);
+        rows += 1;
+        for piece in message.split('…').flat_map(|piece| piece.split("`, `")) {
+            let piece = piece.trim_matches(|c: char| " `:;,().".contains(c));
+            // Too short to tell anything, or two that stand in different places: `NAME: sentence`.
+            let found = piece.len() < 8
+                || said.contains(piece)
+                || piece.split([':', ';']).all(|part| said.contains(part.trim()));
+            if !found {
+                let _ = writeln!(unknown, "{piece}");
+            }
+        }
+    }
+    assert!(rows > 50, "{rows} rows");
+    assert_eq!(unknown, "", "the guide quotes what nothing says");
+}
+
+const STATUS_LINES: [&str; 7] =
+    ["Agent", "API server", "Kubernetes", "Tables", "Uplinks", "State", "Objects"];
