@@ -72,7 +72,7 @@ impl Agent {
         Self { acts, trouble }
     }
 
-    /// Why it does not stay up, once it ended [`TRIES`] times in a row right after it was started.
+    /// Why it does not stay up, once it ended three times in a row right after it was started.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
