@@ -4,6 +4,8 @@
 //! pod. `IN` is claimed first and without overwriting, so a port is never given twice for the same destination. The two live and
 //! end together. When all ports that are tried are taken, of the connections that may be over the one that was silent for longest
 //! gives its port up.
+// Keys stay where they are: passed by value each would be copied onto the 512 bytes of stack.
+#![allow(clippy::needless_borrows_for_generic_args)]
 
 use crate::{
     config::{config, has},
