@@ -1,6 +1,6 @@
 //! The BPF programs: one file per attach point. Thin: load bytes, ask `datapath/logic`, act, emit.
 //!
-//! Every packet leaves through [`emit::finish`] as `Forward(how)` or `Drop(reason)`. Built for bpfel-unknown-none by
+//! Every packet leaves through `emit::finish` as `Forward(how)` or `Drop(reason)`. Built for bpfel-unknown-none by
 //! `sys/bpf/build.rs`; for the host this is an empty binary.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
