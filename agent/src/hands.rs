@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,6 +15,7 @@ use pleopod_abi::{Addr16, Config as BpfConfig, time};
 use pleopod_apply::attach::{Hook, Hooks};
 use pleopod_apply::base::{self, Base, BaseSpec};
 use pleopod_apply::ct::Connections;
+use pleopod_apply::ct::sweeper::Sweeper;
 use pleopod_apply::encode::service::BackendKey;
 use pleopod_apply::metrics::{Metric, MetricKind};
 use pleopod_apply::pod::{self, PodSpec, reaper::Reaper};
@@ -37,7 +39,8 @@ pub struct Hands {
     hooks: Hooks,
     tables: Tables,
     routes: Routes,
-    connections: Connections,
+    connections: Arc<Connections>,
+    sweeper: Sweeper,
     reaper: Reaper,
     base: Base,
     base_spec: BaseSpec,
@@ -119,8 +122,10 @@ impl Hands {
         let tables = kernel::tables(&loaded)?;
         let mut routes = Routes::new(Netlink::open()?, base.host.index);
         routes.load()?;
+        let connections = Arc::new(Connections::new(&loaded)?);
         Ok(Self {
-            connections: Connections::new(&loaded)?,
+            sweeper: Sweeper::start(connections.clone())?,
+            connections,
             reaper: Reaper::start()?,
             netlink,
             hooks,
@@ -364,9 +369,9 @@ impl Hands {
         &self.loaded
     }
 
-    /// What the programs write.
-    pub fn connections(&self) -> &Connections {
-        &self.connections
+    /// What the programs write; to be walked on another thread than the core's.
+    pub fn connections(&self) -> Arc<Connections> {
+        self.connections.clone()
     }
 
     /// What the programs were loaded with, as keys and values for people.
@@ -423,16 +428,11 @@ impl Hands {
         self.next_sweep.min(self.next_look)
     }
 
-    /// What comes with time: expired connections go, and pins of links whose interface vanished.
+    /// What comes with time: expired connections go (on a thread of their own), and pins of links whose interface vanished.
     pub fn chores(&mut self, now: Instant) {
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP_EVERY;
-            let swept =
-                self.connections.sweep(monotonic()).and_then(|_| self.connections.forget(&self.departed));
-            match swept {
-                Ok(_) => self.departed.clear(),
-                Err(error) => tracing::warn!(%error, "sweeping connections; tried again in 10 s"),
-            }
+            self.sweeper.order(monotonic(), std::mem::take(&mut self.departed));
             match self.hooks.sweep() {
                 Ok(swept) if swept.is_empty() => {}
                 Ok(swept) => tracing::info!(?swept, "links of interfaces that are gone were removed"),

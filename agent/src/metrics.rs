@@ -110,7 +110,7 @@ fn family<'a>(
 fn scrape(core: &mut Core) -> Scrape {
     let usage = core.ipam.usage(pleopod_ipam::Family::V4);
     let clamp = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    let rows = |name: &'static str| (name, clamp(core.hands.tables().rows(name).map_or(0, |r| r.len())));
+    let rows = |name: &'static str| (name, clamp(core.hands.tables().count(name)));
     Scrape {
         datapath: core.hands.metrics(),
         gauges: vec![

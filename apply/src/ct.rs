@@ -1,7 +1,7 @@
 //! Housekeeping of what the programs write themselves: connections, translations, fragments.
 //!
 //! The maps are LRU, so nothing ever fails for want of a sweep; the sweep keeps their fill honest and frees places before
-//! the kernel has to guess which entry is dead.
+//! the kernel has to guess which entry is dead. [`sweeper`] does it away from whoever must not wait.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -16,6 +16,8 @@ use pleopod_sys_bpf::{Loaded, TypedMap};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Error;
+
+pub mod sweeper;
 
 /// The maps that the programs write.
 #[derive(Debug)]

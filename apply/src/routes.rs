@@ -117,14 +117,14 @@ impl Routes {
     /// Our routes and those that failed, sorted by destination.
     pub fn rows(&self) -> Vec<Row> {
         let failed = self.errors.iter().map(|(net, failure)| Row {
-            table: "routes".into(),
+            table: "node-routes".into(),
             key: net.to_string(),
             value: failure.wanted.clone(),
             state: RowState::Error(failure.why.clone()),
         });
         let good =
             self.rows.iter().filter(|(net, _)| !self.errors.contains_key(net)).map(|(net, held)| Row {
-                table: "routes".into(),
+                table: "node-routes".into(),
                 key: net.to_string(),
                 value: held.to_string(),
                 state: RowState::Sync,

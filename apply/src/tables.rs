@@ -85,18 +85,37 @@ impl Tables {
 
     /// The rows of one table with their state, sorted by key; `None` for a name that is not in [`NAMES`].
     pub fn rows(&self, name: &str) -> Option<Vec<Row>> {
+        self.copy(name).map(|copy| copy.rows())
+    }
+
+    /// The rows of one table as they are now, to be made readable on another thread: a large table takes long to write
+    /// in words, and a copy of it does not. `None` for a name that is not in [`NAMES`].
+    pub fn copy(&self, name: &str) -> Option<Copied> {
         use encode::{endpoint, ipcache, service};
         Some(match name {
-            "endpoints" => rows(&self.endpoints, endpoint::key_text, endpoint::value_text),
-            "netns" => rows(&self.namespaces, endpoint::netns_key_text, endpoint::netns_value_text),
-            "ipcache" => rows(&self.ipcache, ipcache::key_text, ipcache::value_text),
-            "ipc_lpm" => rows(&self.prefixes, ipcache::lpm_key_text, ipcache::value_text),
+            "endpoints" => copy(&self.endpoints, endpoint::key_text, endpoint::value_text),
+            "netns" => copy(&self.namespaces, endpoint::netns_key_text, endpoint::netns_value_text),
+            "ipcache" => copy(&self.ipcache, ipcache::key_text, ipcache::value_text),
+            "ipc_lpm" => copy(&self.prefixes, ipcache::lpm_key_text, ipcache::value_text),
             "lb_fe" => {
-                rows(self.services.frontends(), service::frontend_key_text, service::frontend_value_text)
+                copy(self.services.frontends(), service::frontend_key_text, service::frontend_value_text)
             }
-            "lb_slot" => rows(self.services.slots(), service::slot_key_text, service::slot_value_text),
+            "lb_slot" => copy(self.services.slots(), service::slot_key_text, service::slot_value_text),
             _ => return None,
         })
+    }
+
+    /// How many rows [`Self::rows`] would give; 0 for a name that is not in [`NAMES`].
+    pub fn count(&self, name: &str) -> usize {
+        match name {
+            "endpoints" => count(&self.endpoints),
+            "netns" => count(&self.namespaces),
+            "ipcache" => count(&self.ipcache),
+            "ipc_lpm" => count(&self.prefixes),
+            "lb_fe" => count(self.services.frontends()),
+            "lb_slot" => count(self.services.slots()),
+            _ => 0,
+        }
     }
 
     /// How many rows of one table failed.
@@ -113,22 +132,50 @@ impl Tables {
     }
 }
 
-fn rows<K, V>(mirror: &Mirror<K, V>, key: impl Fn(&K) -> String, value: impl Fn(&V) -> String) -> Vec<Row>
+/// One table as it was, see [`Tables::copy`].
+pub struct Copied(Box<dyn FnOnce() -> Vec<Row> + Send>);
+
+// === impl Copied ===
+
+impl Copied {
+    /// The rows with their state, sorted by key.
+    pub fn rows(self) -> Vec<Row> {
+        (self.0)()
+    }
+}
+
+fn count<K, V>(mirror: &Mirror<K, V>) -> usize
 where
     K: Copy + Eq + Hash + std::fmt::Debug + 'static,
     V: Copy + PartialEq + 'static,
 {
-    let table = mirror.name().to_owned();
-    let good = mirror.rows().iter().filter(|(k, _)| !mirror.errors().contains_key(k));
-    let mut all: Vec<Row> = good
-        .map(|(k, v)| Row { table: table.clone(), key: key(k), value: value(v), state: RowState::Sync })
-        .chain(mirror.errors().iter().map(|(k, why)| Row {
-            table: table.clone(),
+    let only_failed = mirror.errors().keys().filter(|key| mirror.get(key).is_none()).count();
+    mirror.rows().len() + only_failed
+}
+
+fn copy<K, V>(
+    mirror: &Mirror<K, V>,
+    key: impl Fn(&K) -> String + Send + 'static,
+    value: impl Fn(&V) -> String + Send + 'static,
+) -> Copied
+where
+    K: Copy + Eq + Hash + std::fmt::Debug + Send + 'static,
+    V: Copy + PartialEq + Send + 'static,
+{
+    let (table, rows, errors) = (mirror.name(), mirror.rows().clone(), mirror.errors().clone());
+    Copied(Box::new(move || {
+        let row = |k: &K, v: Option<&V>, state| Row {
+            table: table.to_owned(),
             key: key(k),
-            value: mirror.get(k).map(&value).unwrap_or_default(),
-            state: RowState::Error(why.clone()),
-        }))
-        .collect();
-    all.sort_by(|a, b| a.key.cmp(&b.key));
-    all
+            value: v.map(&value).unwrap_or_default(),
+            state,
+        };
+        let good = rows.iter().filter(|(k, _)| !errors.contains_key(k));
+        let mut all: Vec<Row> = good
+            .map(|(k, v)| row(k, Some(v), RowState::Sync))
+            .chain(errors.iter().map(|(k, why)| row(k, rows.get(k), RowState::Error(why.clone()))))
+            .collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
+    }))
 }

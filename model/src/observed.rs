@@ -14,7 +14,7 @@ pub enum RowState {
 /// One row of a kernel table with its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Table it belongs to: a map name without `pleo_`, or `routes`.
+    /// Table it belongs to: a map name without `pleo_`, or `node-routes`.
     pub table: String,
     /// Key, as people write it.
     pub key: String,

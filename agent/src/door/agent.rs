@@ -1,5 +1,7 @@
 //! The command line's door: what the agent knows and what the kernel holds.
 
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use pleopod_ipam::Family;
 use pleopod_model::desired::BackendState;
 use pleopod_model::intent::ServiceType;
 use pleopod_model::observed::RowState;
-use pleopod_model::{IdentityId, Labels};
+use pleopod_model::{IdentityId, Labels, ObjectName};
 use tonic::{Request, Response, Status};
 
 use crate::config::Config;
@@ -50,6 +52,11 @@ impl AgentDoor {
             Err(_) => Err(starting()),
         }
     }
+}
+
+/// Does what is left of an answer where nobody else waits for it.
+async fn aside<T: Send + 'static>(rest: bpf::Rest<T>) -> Result<T, Status> {
+    tokio::task::spawn_blocking(rest).await.map_err(|error| Status::internal(error.to_string()))?
 }
 
 #[tonic::async_trait]
@@ -109,7 +116,7 @@ impl Agent for AgentDoor {
     }
 
     async fn list_ips(&self, _: Request<wire::ListIpsRequest>) -> Answer<wire::ListIpsReply> {
-        let entries = self.ask(ips_of).await?;
+        let entries = aside(self.ask(ips_of).await?).await?;
         Ok(Response::new(wire::ListIpsReply { entries }))
     }
 
@@ -130,20 +137,20 @@ impl Agent for AgentDoor {
     }
 
     async fn list_maps(&self, _: Request<wire::ListMapsRequest>) -> Answer<wire::ListMapsReply> {
-        let maps = self.ask(bpf::maps).await?;
+        let maps = aside(self.ask(bpf::maps).await?).await?;
         Ok(Response::new(wire::ListMapsReply { maps }))
     }
 
     async fn get_map(&self, request: Request<wire::GetMapRequest>) -> Answer<wire::GetMapReply> {
         let name = request.into_inner().name;
         let short = name.strip_prefix("pleo_").unwrap_or(&name).to_owned();
-        let rows = self.ask(move |core| bpf::rows(core, &short)).await??;
+        let rows = aside(self.ask(move |core| bpf::rows(core, &short)).await??).await?;
         Ok(Response::new(wire::GetMapReply { rows }))
     }
 
     async fn dump_bpf(&self, request: Request<wire::DumpBpfRequest>) -> Answer<wire::DumpBpfReply> {
         let table = request.into_inner().table;
-        let reply = self.ask(move |core| bpf::dump(core, &table)).await??;
+        let reply = aside(self.ask(move |core| bpf::dump(core, &table)).await??).await?;
         Ok(Response::new(reply))
     }
 
@@ -299,32 +306,37 @@ fn identity_labels(core: &Core, identity: IdentityId, pod: &pleopod_model::Objec
     labels.to_strings()
 }
 
-fn ips_of(core: &mut Core) -> Vec<wire::IpEntry> {
+fn ips_of(core: &mut Core) -> bpf::Rest<Vec<wire::IpEntry>> {
     let intent = core.store.intent();
-    let pods: std::collections::HashMap<_, _> = intent
+    let pods: HashMap<IpAddr, ObjectName> = intent
         .endpoints
         .iter()
-        .flat_map(|(name, e)| e.addresses.iter().map(move |a| (*a, name)))
-        .chain(core.facts.local.iter().map(|(a, l)| (*a, &l.pod)))
+        .flat_map(|(name, e)| e.addresses.iter().map(move |a| (*a, name.clone())))
+        .chain(core.facts.local.iter().map(|(a, l)| (*a, l.pod.clone())))
         .collect();
-    let source =
-        |s| serde_json::to_value(s).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-    core.desired
-        .ipcache
-        .iter()
-        .map(|(net, entry)| wire::IpEntry {
-            prefix: net.to_string(),
-            identity: entry.identity.0,
-            labels: core.labels_of(entry.identity).to_strings(),
-            source: source(entry.source),
-            tunnel_endpoint: entry.tunnel_endpoint.map(|a| a.to_string()).unwrap_or_default(),
-            pod: pods
-                .get(&net.addr())
-                .filter(|_| net.prefix_len() == net.max_prefix_len())
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-        })
-        .collect()
+    let ipcache = core.desired.ipcache.clone();
+    let identities: BTreeSet<IdentityId> = ipcache.values().map(|entry| entry.identity).collect();
+    let labels: HashMap<IdentityId, Labels> =
+        identities.into_iter().map(|id| (id, core.labels_of(id))).collect();
+    Box::new(move || {
+        let source =
+            |s| serde_json::to_value(s).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+        Ok(ipcache
+            .iter()
+            .map(|(net, entry)| wire::IpEntry {
+                prefix: net.to_string(),
+                identity: entry.identity.0,
+                labels: labels.get(&entry.identity).map(Labels::to_strings).unwrap_or_default(),
+                source: source(entry.source),
+                tunnel_endpoint: entry.tunnel_endpoint.map(|a| a.to_string()).unwrap_or_default(),
+                pod: pods
+                    .get(&net.addr())
+                    .filter(|_| net.prefix_len() == net.max_prefix_len())
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            })
+            .collect())
+    })
 }
 
 fn services_of(core: &mut Core) -> Vec<wire::Service> {

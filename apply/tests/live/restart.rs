@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pleopod_abi::ct::{CtKey, CtValue};
+use pleopod_abi::{Addr16, Be16};
+use pleopod_apply::ct::Connections;
+use pleopod_apply::ct::sweeper::Sweeper;
 use pleopod_apply::metrics;
 use pleopod_sys_link::{Netlink, RouteFilter};
 
@@ -93,6 +97,34 @@ fn links_rows_routes_and_connections_survive_the_agent() {
     assert_eq!(second.connections.forget(&["172.16.0.7".parse().unwrap()]).unwrap(), 0);
     assert_eq!(second.connections.forget(&[PODS[0].parse().unwrap()]).unwrap(), 1);
     assert_eq!(second.connections.sweep(u64::MAX >> 8).unwrap().ct.live, 0);
+}
+
+#[test]
+fn a_full_table_is_swept_by_a_thread_of_its_own() {
+    let node = Node::new();
+    let agent = node.agent();
+    let connections = std::sync::Arc::new(Connections::new(&agent.loaded).unwrap());
+    let gone = Addr16::from_ip(PODS[0].parse().unwrap());
+    let stays = Addr16::from_ip(PODS[1].parse().unwrap());
+    let row = |port: u16, a: Addr16, expires: u32| {
+        let key = CtKey { a, b: Addr16::UNSPECIFIED, a_port: Be16::new(port), ..CtKey::default() };
+        (key, CtValue { expires, ..CtValue::default() })
+    };
+    let expired = (0..20_000).map(|port| row(port, stays, 1));
+    let of_gone = (20_000..20_100).map(|port| row(port, gone, u32::MAX));
+    let alive = (30_000..30_050).map(|port| row(port, stays, u32::MAX));
+    let rows: Vec<_> = expired.chain(of_gone).chain(alive).collect();
+    assert!(connections.ct.write(&rows).is_empty());
+
+    let sweeper = Sweeper::start(connections.clone()).unwrap();
+    assert_eq!(sweeper.flush(), None, "it does nothing by itself");
+    let beat = 1 << 30;
+    sweeper.order(2 * beat, vec![PODS[0].parse().unwrap()]);
+    let swept = sweeper.flush().expect("a sweep");
+    assert_eq!((swept.ct.live, swept.ct.removed), (150, 20_000));
+    let left = connections.ct.rows().unwrap();
+    assert_eq!(left.len(), 50, "what the departed pod had is forgotten");
+    assert!(left.iter().all(|(key, _)| key.a == stays));
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! Maps for people: what the kernel holds, decoded.
+//!
+//! A map can have half a million entries. The core gives copies and handles, which is quick; walking a map and writing
+//! it in words is left over as a [`Rest`], for a thread that nobody waits for but whoever asked.
 
 use pleopod_abi::ct::{CtState, ct_flags};
 use pleopod_abi::maps::{ALL, MapKind, MapSpec};
 use pleopod_abi::nat::nat_dir;
 use pleopod_abi::time::beats;
 use pleopod_api::agent as wire;
+use pleopod_apply::ct::Connections;
 use pleopod_apply::encode;
 use pleopod_apply::tables::NAMES;
 use tonic::Status;
@@ -12,26 +16,31 @@ use tonic::Status;
 use super::map_row;
 use crate::core::Core;
 
+/// What is left to do of an answer when the core has done its part.
+pub type Rest<T> = Box<dyn FnOnce() -> Result<T, Status> + Send>;
+
 /// Every map of the object.
-pub fn maps(core: &mut Core) -> Vec<wire::Map> {
-    ALL.iter().filter_map(|spec| map(core, spec)).collect()
+pub fn maps(core: &mut Core) -> Rest<Vec<wire::Map>> {
+    let connections = core.hands.connections();
+    let mut maps: Vec<wire::Map> = ALL.iter().filter_map(|spec| map(core, spec)).collect();
+    Box::new(move || {
+        for map in &mut maps {
+            map.entries = written(&connections, &map.name).unwrap_or(map.entries);
+        }
+        Ok(maps)
+    })
 }
 
 fn map(core: &Core, spec: &MapSpec) -> Option<wire::Map> {
     let map = core.hands.loaded().map(spec.name).ok()?;
     let facts = map.facts();
     let name = short(spec.name);
-    let synced = NAMES.contains(&name);
     let entries = match spec.kind {
         // Every place of an array is taken; a ring buffer has no entries.
         MapKind::Array | MapKind::PerCpuArray => facts.max_entries,
         MapKind::RingBuf => 0,
-        _ if synced => core.hands.tables().rows(name).map_or(0, |rows| rows.len() as u32),
-        _ => {
-            let mut count = 0;
-            map.each(|_, _| count += 1).ok();
-            count
-        }
+        // What the programs write is counted by walking it.
+        _ => core.hands.tables().count(name) as u32,
     };
     let kind = match spec.kind {
         MapKind::Hash => "hash",
@@ -50,9 +59,24 @@ fn map(core: &Core, spec: &MapSpec) -> Option<wire::Map> {
         key_size: facts.key_size,
         value_size: facts.value_size,
         errors: core.hands.tables().errors(name) as u32,
-        synced,
+        synced: NAMES.contains(&name),
         id: facts.id,
     })
+}
+
+/// Entries of a map that the programs write.
+fn written(connections: &Connections, name: &str) -> Option<u32> {
+    let mut count = 0;
+    let walked = match name {
+        "ct" => connections.ct.each(|_, _| count += 1),
+        "nat" => connections.nat.each(|_, _| count += 1),
+        "frag" => connections.frag.each(|_, _| count += 1),
+        "lb_rev" => connections.reverse.each(|_, _| count += 1),
+        _ => return None,
+    };
+    // What was counted before it failed is better than nothing.
+    let _ = walked;
+    Some(count)
 }
 
 fn short(name: &str) -> &str {
@@ -60,50 +84,64 @@ fn short(name: &str) -> &str {
 }
 
 /// The rows of one table: with their state where there is a desired side, as the kernel has them where there is none.
-pub fn rows(core: &mut Core, name: &str) -> Result<Vec<wire::MapRow>, Status> {
-    if name == "routes" {
-        return Ok(core.hands.routes().rows().into_iter().map(map_row).collect());
+pub fn rows(core: &mut Core, name: &str) -> Result<Rest<Vec<wire::MapRow>>, Status> {
+    if name == NODE_ROUTES {
+        let rows = core.hands.routes().rows();
+        return Ok(Box::new(move || Ok(rows.into_iter().map(map_row).collect())));
     }
     // `ipcache` is one table to people, whichever of the two maps a prefix is in.
-    if name == "ipcache" {
-        let of = |table| core.hands.tables().rows(table).unwrap_or_default();
-        return Ok(of("ipcache").into_iter().chain(of("ipc_lpm")).map(map_row).collect());
+    let second = if name == "ipcache" { core.hands.tables().copy("ipc_lpm") } else { None };
+    if let Some(copy) = core.hands.tables().copy(name) {
+        let copies = std::iter::once(copy).chain(second);
+        let copies: Vec<_> = copies.collect();
+        return Ok(Box::new(move || Ok(copies.into_iter().flat_map(|c| c.rows()).map(map_row).collect())));
     }
-    if let Some(rows) = core.hands.tables().rows(name) {
-        return Ok(rows.into_iter().map(map_row).collect());
-    }
-    let plain = |cells: Vec<Vec<String>>, columns: &[&str], keys: usize| {
-        let part = |row: &[String], names: &[&str]| {
-            names.iter().zip(row).map(|(n, c)| format!("{n}={c}")).collect::<Vec<_>>().join(" ")
-        };
-        cells
-            .into_iter()
-            .map(|row| wire::MapRow {
-                key: part(&row[..keys], &columns[..keys]),
-                value: part(&row[keys..], &columns[keys..]),
-                ..wire::MapRow::default()
-            })
-            .collect()
-    };
-    match name {
-        "ct" => Ok(plain(ct(core)?, CT, 5)),
-        "nat" => Ok(plain(nat(core)?, NAT, 6)),
-        "frag" => Ok(plain(frag(core)?, FRAG, 4)),
-        "lb_rev" => Ok(plain(reverse(core)?, REVERSE, 4)),
-        "metrics" => Ok(plain(metrics(core), METRICS, 3)),
+    let connections = core.hands.connections();
+    Ok(match name {
+        "ct" => Box::new(move || Ok(plain(ct(&connections)?, CT, 5))),
+        "nat" => Box::new(move || Ok(plain(nat(&connections)?, NAT, 6))),
+        "frag" => Box::new(move || Ok(plain(frag(&connections)?, FRAG, 4))),
+        "lb_rev" => Box::new(move || Ok(plain(reverse(&connections)?, REVERSE, 4))),
+        "metrics" => {
+            let rows = plain(metrics(core), METRICS, 3);
+            Box::new(move || Ok(rows))
+        }
+        "routes" => {
+            return Err(Status::not_found(format!(
+                "map routes only remembers answers of the kernel's routing table for the programs; the node's routes are \
+                 `pleopod map get {NODE_ROUTES}`"
+            )));
+        }
         _ => {
             let mut known: Vec<&str> = ALL.iter().map(|s| short(s.name)).collect();
             known.retain(|name| !WITHOUT_ROWS.contains(name));
-            Err(Status::not_found(format!(
+            known.push(NODE_ROUTES);
+            return Err(Status::not_found(format!(
                 "there is no map {name:?} with rows; there are {}",
                 known.join(", ")
-            )))
+            )));
         }
-    }
+    })
 }
 
-/// Maps that hold nothing a person could read. `routes` is the node's routes; the map of that name only caches them.
-const WITHOUT_ROWS: &[&str] = &["events", "node", "scratch"];
+fn plain(cells: Vec<Vec<String>>, columns: &[&str], keys: usize) -> Vec<wire::MapRow> {
+    let part = |row: &[String], names: &[&str]| {
+        names.iter().zip(row).map(|(n, c)| format!("{n}={c}")).collect::<Vec<_>>().join(" ")
+    };
+    cells
+        .into_iter()
+        .map(|row| wire::MapRow {
+            key: part(&row[..keys], &columns[..keys]),
+            value: part(&row[keys..], &columns[keys..]),
+            ..wire::MapRow::default()
+        })
+        .collect()
+}
+
+/// The node's routes, which are in no map: kept in step like one.
+const NODE_ROUTES: &str = "node-routes";
+/// Maps that hold nothing a person could read.
+const WITHOUT_ROWS: &[&str] = &["events", "node", "routes", "scratch"];
 const ENDPOINT: &[&str] = &["ip_address", "local_endpoint_info"];
 const IPCACHE: &[&str] = &["ip_prefix/address", "identity"];
 const CT: &[&str] =
@@ -128,25 +166,34 @@ const LB: &[&str] = &["service_address", "backend_address", "id"];
 const CONFIG: &[&str] = &["key", "value"];
 
 /// `pleopod bpf TABLE list`.
-pub fn dump(core: &mut Core, table: &str) -> Result<wire::DumpBpfReply, Status> {
-    let two = |name: &str| {
-        let rows = core.hands.tables().rows(name).unwrap_or_default();
-        rows.into_iter().map(|r| vec![r.key, r.value]).collect::<Vec<_>>()
+pub fn dump(core: &mut Core, table: &str) -> Result<Rest<wire::DumpBpfReply>, Status> {
+    let two = |names: &[&str]| -> Rest<Cells> {
+        let copies: Vec<_> = names.iter().filter_map(|name| core.hands.tables().copy(name)).collect();
+        let cells = |row: pleopod_model::observed::Row| vec![row.key, row.value];
+        Box::new(move || Ok(copies.into_iter().flat_map(|c| c.rows()).map(cells).collect()))
     };
-    let (columns, rows) = match table {
-        "endpoint" => (ENDPOINT, two("endpoints")),
-        "ipcache" => (IPCACHE, two("ipcache").into_iter().chain(two("ipc_lpm")).collect()),
-        "ct" => (CT, ct(core)?),
-        "nat" => (NAT, nat(core)?),
-        "frag" => (FRAG, frag(core)?),
-        "metrics" => (METRICS, metrics(core)),
+    let connections = core.hands.connections();
+    let ready = |cells: Cells| -> Rest<Cells> { Box::new(move || Ok(cells)) };
+    let (columns, cells): (&[&str], Rest<Cells>) = match table {
+        "endpoint" => (ENDPOINT, two(&["endpoints"])),
+        "ipcache" => (IPCACHE, two(&["ipcache", "ipc_lpm"])),
+        "ct" => (CT, Box::new(move || ct(&connections))),
+        "nat" => (NAT, Box::new(move || nat(&connections))),
+        "frag" => (FRAG, Box::new(move || frag(&connections))),
+        "metrics" => (METRICS, ready(metrics(core))),
         "lb" => (LB, lb(core)),
-        "config" => (CONFIG, config(core)),
+        "config" => (CONFIG, ready(config(core))),
         _ => return Err(Status::not_found(format!("there is no table {table:?}"))),
     };
-    let rows = rows.into_iter().map(|cells| wire::BpfRow { cells }).collect();
-    Ok(wire::DumpBpfReply { columns: columns.iter().map(ToString::to_string).collect(), rows })
+    let columns = columns.iter().map(ToString::to_string).collect();
+    Ok(Box::new(move || {
+        let rows = cells()?.into_iter().map(|cells| wire::BpfRow { cells }).collect();
+        Ok(wire::DumpBpfReply { columns, rows })
+    }))
 }
+
+/// Rows of a table in words.
+type Cells = Vec<Vec<String>>;
 
 fn unreadable(name: &'static str) -> impl FnOnce(std::io::Error) -> Status {
     move |e| Status::internal(format!("reading map {name}: {e}"))
@@ -171,7 +218,7 @@ fn left(expires: u32) -> String {
     (u64::from(expires.saturating_sub(now)) * 1_073_741_824 / 1_000_000_000).to_string()
 }
 
-fn ct(core: &Core) -> Result<Vec<Vec<String>>, Status> {
+fn ct(connections: &Connections) -> Result<Cells, Status> {
     let mut rows = Vec::new();
     let each = |k: pleopod_abi::ct::CtKey, v: pleopod_abi::ct::CtValue| {
         let opened_by = if v.flags & ct_flags::OPENED_BY_A != 0 { "a" } else { "b" };
@@ -188,12 +235,12 @@ fn ct(core: &Core) -> Result<Vec<Vec<String>>, Status> {
             left(v.expires),
         ]);
     };
-    core.hands.connections().ct.each(each).map_err(unreadable("pleo_ct"))?;
+    connections.ct.each(each).map_err(unreadable("pleo_ct"))?;
     rows.sort();
     Ok(rows)
 }
 
-fn nat(core: &Core) -> Result<Vec<Vec<String>>, Status> {
+fn nat(connections: &Connections) -> Result<Cells, Status> {
     let mut rows = Vec::new();
     let each = |k: pleopod_abi::nat::NatKey, v: pleopod_abi::nat::NatValue| {
         rows.push(vec![
@@ -208,12 +255,12 @@ fn nat(core: &Core) -> Result<Vec<Vec<String>>, Status> {
             left(v.expires),
         ]);
     };
-    core.hands.connections().nat.each(each).map_err(unreadable("pleo_nat"))?;
+    connections.nat.each(each).map_err(unreadable("pleo_nat"))?;
     rows.sort();
     Ok(rows)
 }
 
-fn frag(core: &Core) -> Result<Vec<Vec<String>>, Status> {
+fn frag(connections: &Connections) -> Result<Cells, Status> {
     let mut rows = Vec::new();
     let each = |k: pleopod_abi::frag::FragKey, v: pleopod_abi::frag::FragValue| {
         rows.push(vec![
@@ -226,12 +273,12 @@ fn frag(core: &Core) -> Result<Vec<Vec<String>>, Status> {
             left(v.expires),
         ]);
     };
-    core.hands.connections().frag.each(each).map_err(unreadable("pleo_frag"))?;
+    connections.frag.each(each).map_err(unreadable("pleo_frag"))?;
     rows.sort();
     Ok(rows)
 }
 
-fn reverse(core: &Core) -> Result<Vec<Vec<String>>, Status> {
+fn reverse(connections: &Connections) -> Result<Cells, Status> {
     let mut rows = Vec::new();
     let each = |k: pleopod_abi::lb::LbReverseKey, v: pleopod_abi::lb::LbReverseValue| {
         rows.push(vec![
@@ -244,12 +291,12 @@ fn reverse(core: &Core) -> Result<Vec<Vec<String>>, Status> {
             v.service_id.to_string(),
         ]);
     };
-    core.hands.connections().reverse.each(each).map_err(unreadable("pleo_lb_rev"))?;
+    connections.reverse.each(each).map_err(unreadable("pleo_lb_rev"))?;
     rows.sort();
     Ok(rows)
 }
 
-fn metrics(core: &Core) -> Vec<Vec<String>> {
+fn metrics(core: &Core) -> Cells {
     let row = |m: &pleopod_apply::metrics::Metric| {
         vec![
             m.kind.name().to_owned(),
@@ -263,26 +310,32 @@ fn metrics(core: &Core) -> Vec<Vec<String>> {
 }
 
 /// Frontends with their backends as the slots hold them, in the shape of `cilium bpf lb list`.
-fn lb(core: &Core) -> Vec<Vec<String>> {
+fn lb(core: &Core) -> Rest<Cells> {
     let services = &core.hands.tables().services;
-    let mut rows = Vec::new();
-    for (key, value) in services.frontends().rows() {
-        let frontend = encode::service::frontend_key_text(key);
-        if value.backend_count == 0 {
-            rows.push(vec![frontend.clone(), "(no backend: refused)".into(), value.service_id.to_string()]);
+    let (frontends, slots) = (services.frontends().rows().clone(), services.slots().rows().clone());
+    Box::new(move || {
+        let mut rows = Vec::new();
+        for (key, value) in &frontends {
+            let frontend = encode::service::frontend_key_text(key);
+            if value.backend_count == 0 {
+                rows.push(vec![
+                    frontend.clone(),
+                    "(no backend: refused)".into(),
+                    value.service_id.to_string(),
+                ]);
+            }
+            for slot in 0..value.backend_count {
+                let held = slots.get(&pleopod_abi::lb::LbSlotKey { service_id: value.service_id, slot });
+                let backend = held.map_or_else(|| "(missing)".into(), encode::service::slot_value_text);
+                rows.push(vec![frontend.clone(), backend, value.service_id.to_string()]);
+            }
         }
-        for slot in 0..value.backend_count {
-            let held =
-                services.slots().get(&pleopod_abi::lb::LbSlotKey { service_id: value.service_id, slot });
-            let backend = held.map_or_else(|| "(missing)".into(), encode::service::slot_value_text);
-            rows.push(vec![frontend.clone(), backend, value.service_id.to_string()]);
-        }
-    }
-    rows.sort();
-    rows
+        rows.sort();
+        Ok(rows)
+    })
 }
 
 /// What the programs were loaded with.
-fn config(core: &Core) -> Vec<Vec<String>> {
+fn config(core: &Core) -> Cells {
     core.hands.bpf_config().into_iter().map(|(k, v)| vec![k.to_owned(), v]).collect()
 }
