@@ -36,9 +36,18 @@ pub use reason::{DropReason, ForwardReason};
 /// First word of [`Config`]: "PLEO" in ASCII. A program that was loaded without a configuration sees zero here.
 pub const MAGIC: u32 = 0x504c_454f;
 
-/// Version of the layout of everything in this crate. Grows by one with every change to a record or a map; pins made by
-/// another layout are never reused.
-pub const LAYOUT: u32 = 1;
+/// Version of the rows in pinned maps. Pins made by another layout are never reused: the agent starts with empty maps, says
+/// so, and connections are picked up in the middle.
+///
+/// It must grow by one, in the same commit,
+/// - when the type, the flags, or the size of key or value of a map change, or a field moves: `tests/pins.rs` fails until it does
+///   and `tests/layouts.txt` has the new lines;
+/// - when a field keeps its place and means something else, so that an old row would mislead a new program: nothing but this
+///   sentence says so.
+///
+/// It need not for a new map, for another capacity (compared by itself), for [`Config`] (never outlives its programs) or for
+/// events ([`event::EVENT_VERSION`]).
+pub const LAYOUT: u32 = 2;
 
 /// IP protocol numbers that the datapath tells apart (IANA "Assigned Internet Protocol Numbers").
 pub mod proto {

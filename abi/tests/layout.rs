@@ -1,4 +1,4 @@
-//! Holds every offset and size to a golden file. A change here means a new `LAYOUT` number.
+//! Holds every offset and size to a golden file. `pins.rs` says when a change means a new `LAYOUT` number.
 
 use pleopod_abi::{
     config::*, ct::*, endpoint::*, event::*, frag::*, ipcache::*, lb::*, metrics::*, nat::*, node::*,
@@ -39,7 +39,7 @@ fn records_keep_their_layout() {
         CtKey { a b a_port b_port proto zone _pad }
         CtValue { expires src_identity last_report unreported seen state flags service_id }
         FragKey { src dst id proto _pad }
-        FragValue { sport dport expires }
+        FragValue { sport dport expires proto _pad }
         NatKey { src dst sport dport proto dir _pad }
         NatValue { addr port flags expires }
         NodeValue { uplink_ifindex uplink_mtu addr4 addr6 }
