@@ -154,6 +154,7 @@ fn rebuilt(links: &HashMap<String, Link>, hands: &Hands) -> Vec<Lease> {
             Some(Lease {
                 attachment: Attachment::new(format!("{REBUILT}-{}", link.name), "eth0"),
                 pod: ObjectName::new(namespace, name),
+                network: String::new(),
                 pod_uid: String::new(),
                 endpoint_id: row.id,
                 addresses,

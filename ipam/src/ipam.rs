@@ -249,6 +249,7 @@ impl Ipam {
             }
             let lease = Lease {
                 attachment: attachment.clone(),
+                network: String::new(),
                 pod,
                 pod_uid: pod_uid.to_owned(),
                 endpoint_id,
@@ -296,9 +297,12 @@ impl Ipam {
         self.leases.values()
     }
 
-    /// Attachments that are not among `valid`: what CNI GC ends.
-    pub fn strays(&self, valid: &[Attachment]) -> Vec<Attachment> {
-        self.leases.keys().filter(|a| !valid.contains(a)).cloned().collect()
+    /// Attachments to `network` that are not among `valid`: what CNI GC ends. Those of other networks are none of its
+    /// business (CNI 1.1.0, GC); those whose network nobody said count as this one's.
+    pub fn strays(&self, network: &str, valid: &[Attachment]) -> Vec<Attachment> {
+        let of_network = |lease: &&Lease| lease.network.is_empty() || lease.network == network;
+        let stray = |lease: &&Lease| !valid.contains(&lease.attachment);
+        self.leases.values().filter(of_network).filter(stray).map(|lease| lease.attachment.clone()).collect()
     }
 
     /// Every address in use, sorted.

@@ -35,6 +35,10 @@ pub enum Owner {
 pub struct Lease {
     /// Which interface.
     pub attachment: Attachment,
+    /// Name of the CNI network it was attached to; empty when nobody said (a lease of an earlier version, or one rebuilt
+    /// from its interface).
+    #[serde(default)]
+    pub network: String,
     /// The pod.
     pub pod: ObjectName,
     /// `metadata.uid` of the pod.

@@ -18,6 +18,8 @@ pub struct Runtime<'a> {
     pub socket: PathBuf,
     /// The pod, in the namespace `default`.
     pub pod: String,
+    /// Name of the network.
+    pub network: String,
 }
 
 /// A container: an id and a network namespace that goes with it.
@@ -54,14 +56,15 @@ impl<'a> Runtime<'a> {
     pub fn new(lab: &'a Lab, node: &str) -> Self {
         lab.apply(&OURS.replace("NODE", node));
         let socket = lab.layout().node(node).run.join("agent.sock");
-        Self { lab, node: node.to_owned(), version: "1.1.0".to_owned(), socket, pod: "byhand".to_owned() }
+        let (version, pod, network) = ("1.1.0".to_owned(), "byhand".to_owned(), "pleopod".to_owned());
+        Self { lab, node: node.to_owned(), version, socket, pod, network }
     }
 
     /// Calls the plugin; `more` are further keys of the network configuration.
     #[must_use]
     pub fn call(&self, verb: &str, id: &str, netns: &Path, more: &Value) -> Answer {
         let mut conf = json!({
-            "cniVersion": self.version, "name": "pleopod", "type": "pleopod-cni", "socket": self.socket,
+            "cniVersion": self.version, "name": self.network, "type": "pleopod-cni", "socket": self.socket,
         });
         for (key, value) in more.as_object().into_iter().flatten() {
             conf[key] = value.clone();

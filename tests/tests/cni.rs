@@ -167,7 +167,7 @@ fn a_pod_whose_interface_vanished_hinders_nobody() {
 #[test]
 fn gc_ends_what_the_runtime_does_not_know() {
     let lab = lab();
-    let runtime = Runtime::new(&lab, NODE);
+    let mut runtime = Runtime::new(&lab, NODE);
     let (kept, one, two) = (Container::new("kept"), Container::new("one"), Container::new("two"));
     let added = runtime.add(&kept).ok();
     for container in [&one, &two] {
@@ -182,6 +182,16 @@ fn gc_ends_what_the_runtime_does_not_know() {
     assert!(runtime.check(&one, &added).refused(3).contains("is not known"));
     let status = lab.agent(NODE, &["status", "--verbose"]).ok();
     assert!(status.contains("Addresses:               3/254"), "{status}");
+
+    // Another network of the same runtime knows nothing of these, and they are none of its business; nor after a restart.
+    runtime.network = "storage".to_owned();
+    let _ = runtime.gc(&[]).ok();
+    let _ = runtime.check(&kept, &added).ok();
+    lab.pleopod(&["lab", "fault", "agent", NODE, "restart"]).ok();
+    lab.agent_ok(NODE);
+    let _ = runtime.gc(&[]).ok();
+    let _ = runtime.check(&kept, &added).ok();
+    runtime.network = "pleopod".to_owned();
     let _ = runtime.gc(&[]).ok();
     until("nothing is left", Duration::from_secs(5), || interfaces(&lab).is_empty().then_some(()));
     lab.down().ok();

@@ -18,6 +18,8 @@ pub struct Add {
     /// Container and interface name inside the pod.
     pub attachment: Attachment,
     /// Path of its network namespace.
+    /// Name of the CNI network.
+    pub network: String,
     pub netns: String,
     /// The pod.
     pub pod: ObjectName,
@@ -121,6 +123,7 @@ impl Core {
         match self.hands.create_pod(&lease, &netns, &self.facts.router) {
             Ok(local) => {
                 self.remember(&lease, local);
+        lease.network.clone_from(&add.network);
                 if lease.identity == IdentityId::INIT
                     && let Some(labels) = self.security_labels(&lease.pod)
                 {
@@ -257,14 +260,15 @@ impl Core {
         }
     }
 
-    /// Ends every lease that is not among `valid`. Answers which.
-    pub fn collect(&mut self, valid: &[Attachment]) -> (Vec<Attachment>, Vec<Error>) {
+    /// Ends every lease of a CNI network that is not among `valid`. Answers which.
+    pub fn collect(&mut self, network: &str, valid: &[Attachment]) -> (Vec<Attachment>, Vec<Error>) {
         let (mut ended, mut errors) = (Vec::new(), Vec::new());
         // A lease that was rebuilt goes by the name of its interface, which the container's id gives.
         let names: Vec<String> =
             valid.iter().map(|a| pleopod_apply::pod::host_ifname(&a.container_id, &a.ifname)).collect();
         let kept = |a: &Attachment| self.ipam.get(a).is_some_and(|l| names.contains(&l.host_ifname));
-        let strays: Vec<Attachment> = self.ipam.strays(valid).into_iter().filter(|a| !kept(a)).collect();
+        let strays: Vec<Attachment> =
+            self.ipam.strays(network, valid).into_iter().filter(|a| !kept(a)).collect();
         for stray in strays {
             match self.del(&Del { attachment: stray.clone() }) {
                 Ok(true) => ended.push(stray),

@@ -125,6 +125,7 @@ impl Cni for CniDoor {
         let (reply, answer) = oneshot::channel();
         let add = Add {
             attachment: Attachment::new(request.container_id, request.ifname),
+            network: request.network,
             netns: request.netns,
             pod,
             pod_uid: request.pod_uid,
@@ -154,13 +155,11 @@ impl Cni for CniDoor {
     }
 
     async fn gc(&self, request: Request<CniGcRequest>) -> Result<Response<CniGcReply>, Status> {
-        let valid: Vec<Attachment> = request
-            .into_inner()
-            .valid
-            .into_iter()
-            .map(|a| Attachment::new(a.container_id, a.ifname))
-            .collect();
-        let (ended, errors) = self.patient(self.core.inspect(move |core| core.collect(&valid))).await?;
+        let CniGcRequest { network, valid } = request.into_inner();
+        let valid: Vec<Attachment> =
+            valid.into_iter().map(|a| Attachment::new(a.container_id, a.ifname)).collect();
+        let collected = self.core.inspect(move |core| core.collect(&network, &valid));
+        let (ended, errors) = self.patient(collected).await?;
         if let Some(error) = errors.into_iter().next() {
             return Err(status(error));
         }

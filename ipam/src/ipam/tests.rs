@@ -192,6 +192,31 @@ enum Step {
     Wait(u64),
     Restart,
     Move(bool),
+#[test]
+fn only_attachments_of_the_network_are_strays() {
+    let mut ipam = ipam(&["10.0.0.0/24"]);
+    for (n, network) in [(1, "pleopod"), (2, "pleopod"), (3, "storage"), (4, "")] {
+        ipam.lease(&att(n), pod(n), "", at(1)).expect("lease").network = network.to_owned();
+    }
+    assert_eq!(
+        ipam.strays("pleopod", &[att(1)]),
+        [att(2), att(4)],
+        "the last is of a time before leases had networks"
+    );
+    assert_eq!(ipam.strays("storage", &[att(1), att(4)]), [att(3)]);
+    // A journal of that time is read all the same.
+    let text = String::from_utf8(ipam.journal()).expect("text");
+    let lease: Lease = serde_json::from_value({
+        let books: serde_json::Value =
+            serde_json::from_str(text.lines().nth(1).expect("books")).expect("JSON");
+        let mut lease = books["leases"][0].clone();
+        lease.as_object_mut().expect("a lease").remove("network");
+        lease
+    })
+    .expect("a lease");
+    assert_eq!(lease.network, "");
+}
+
 }
 
 fn step() -> impl Strategy<Value = Step> {
