@@ -40,7 +40,8 @@ impl Place {
     }
 
     /// Moves this process there. To be called before any thread is made. Also asks for the best place in the CPU's queue, so
-    /// that what else the machine does is seen less.
+    /// that what else the machine does is seen less: among the processes of its session, and, in a session of its own, among
+    /// all (sched(7), autogroups).
     pub fn enter(&self) -> anyhow::Result<()> {
         if let Some(cgroup) = &self.cgroup {
             fs::create_dir_all(cgroup)?;
@@ -52,6 +53,9 @@ impl Place {
         }
         // Without the right to it the numbers are only less calm.
         rustix::process::setpriority_process(None, -20).ok();
+        if rustix::process::setsid().is_ok() {
+            fs::write("/proc/self/autogroup", "-20").ok();
+        }
         Ok(())
     }
 

@@ -83,6 +83,9 @@ enum Command {
         #[arg(long, value_enum)]
         mode: exchange::Mode,
     },
+    /// Plans Services and writes them to maps, without an API
+    #[command(hide = true)]
+    Cold,
     /// Connects to every address read from standard input until it is answered
     #[command(hide = true)]
     Knock {
@@ -116,6 +119,10 @@ fn run(args: Args) -> anyhow::Result<()> {
             let summary = exchange::run(to, mode, turns.span, usize::MAX, args.cpu)?;
             println!("{}", serde_json::to_string(&summary)?);
             Ok(())
+        }
+        Command::Cold => {
+            ends::Place::default().enter()?;
+            p7::in_memory(&turns)
         }
         Command::Knock { place } => {
             place.enter()?;

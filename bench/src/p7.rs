@@ -18,6 +18,8 @@ use pleopod_plan::Services;
 use pleopod_sys_bpf::{LoadOptions, Loaded, mount};
 use serde_json::json;
 
+use crate::ends::Place;
+use crate::exchange;
 use crate::knock::Knocker;
 use crate::lab::{Bins, Lab, Pod};
 use crate::latency::Samples;
@@ -31,15 +33,25 @@ const CHANGES: u32 = 2000;
 /// Prints the times.
 pub fn run(bins: &Bins, turns: &Turns) -> anyhow::Result<()> {
     println!("\nP7 Service programming ({} backends each)", synthetic::BACKENDS);
-    let load = Load::now();
-    for count in [10_000, 100_000] {
-        in_memory(count, turns.rounds.clamp(1, 10))?;
-    }
-    println!("  {}", load.since());
+    // A process of its own, that can ask for a better place in the CPU's queue.
+    let mut alone = Place::default().command("cold")?;
+    alone.args(["--rounds", &turns.rounds.to_string(), "--cpu", &turns.cpu.to_string()]);
+    anyhow::ensure!(alone.status()?.success(), "Services could not be written");
     through_the_api(bins, turns)
 }
 
-fn in_memory(count: u32, rounds: usize) -> anyhow::Result<()> {
+/// The agent's part, on one CPU.
+pub fn in_memory(turns: &Turns) -> anyhow::Result<()> {
+    exchange::pin(turns.cpu)?;
+    let load = Load::now();
+    for count in [10_000, 100_000] {
+        cold(count, turns.rounds.clamp(1, 10))?;
+    }
+    println!("  {}", load.since());
+    Ok(())
+}
+
+fn cold(count: u32, rounds: usize) -> anyhow::Result<()> {
     let intent = synthetic::services(count);
     let (mut plans, mut writes) = (Vec::new(), Vec::new());
     for round in 0..rounds {
