@@ -33,6 +33,10 @@ impl Failure {
 
     /// A call that the agent at `socket` answered with an error.
     pub fn call(doing: &str, socket: &str, status: &tonic::Status) -> Self {
+        if cut_off(status) {
+            let why = "the connection was cut; it has stopped or restarted, see its log";
+            return Self::Failed(format!("cannot {doing}: agent at {socket}: {why}"));
+        }
         let hint = match status.code() {
             tonic::Code::Unimplemented => "; the agent is older than this command, upgrade it",
             tonic::Code::Unavailable => "; is the agent still running? see its log",
@@ -78,6 +82,12 @@ impl From<io::Error> for Failure {
             Self::Failed(format!("cannot write the output: {error}"))
         }
     }
+}
+
+/// Whether the call ended without an answer of the agent, which itself never says such things.
+fn cut_off(status: &tonic::Status) -> bool {
+    let said = |words: &&str| status.message().contains(*words);
+    ["transport error", "h2 protocol error", "error reading a body", "broken pipe"].iter().any(said)
 }
 
 fn one_line(text: &str) -> String {

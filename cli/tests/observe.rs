@@ -233,6 +233,93 @@ fn following_goes_on_until_the_reader_leaves() {
     assert!(child.wait().unwrap().success());
 }
 
+/// An observer of one node that can be killed and started again.
+struct Mortal {
+    dir: tempfile::TempDir,
+    alive: Option<tokio::runtime::Runtime>,
+    asked: Arc<Mutex<Vec<GetFlowsRequest>>>,
+}
+
+impl Mortal {
+    fn socket(&self) -> std::path::PathBuf {
+        self.dir.path().join("hubble.sock")
+    }
+
+    fn live(&mut self, seen: Vec<(i64, u32)>) {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let _ = std::fs::remove_file(self.socket());
+        let listener = runtime.block_on(async { UnixListener::bind(self.socket()).unwrap() });
+        let fixed = Fixed { node: "n", seen, asked: Arc::clone(&self.asked) };
+        runtime.spawn(
+            tonic::transport::Server::builder()
+                .add_service(ObserverServer::new(fixed))
+                .serve_with_incoming(UnixListenerStream::new(listener)),
+        );
+        self.alive = Some(runtime);
+    }
+
+    fn die(&mut self) {
+        self.alive.take().unwrap().shutdown_timeout(std::time::Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn following_survives_the_observer_and_says_so() {
+    let mut observer = Mortal { dir: tempfile::tempdir().unwrap(), alive: None, asked: Arc::default() };
+    observer.live(vec![(1, 41320)]);
+    let server = format!("unix:{}", observer.socket().display());
+    let mut child =
+        command(observer.dir.path(), &["observe", "--follow", "--last", "7", "--server", &server])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(|line| line.unwrap());
+    assert!(lines.next().unwrap().contains("netpod:41320"));
+    observer.die();
+    let gone = said.next().unwrap();
+    let expected = format!(
+        "pleopod: the observer at {server} is gone: its agent has stopped or restarted; waiting for it to come back"
+    );
+    assert_eq!(gone, expected);
+    observer.live(vec![(2, 41399)]);
+    let back = said.next().unwrap();
+    assert!(back.starts_with(&format!("pleopod: the observer at {server} is back after ")), "{back}");
+    assert!(back.ends_with(" s; flows of that time may be missing"), "{back}");
+    assert!(lines.any(|line| line.contains("netpod:41399")), "flows of the new one follow");
+    let asked = observer.asked.lock().unwrap().clone();
+    assert_eq!((asked[0].number, asked[0].since), (7, None));
+    let since = asked[1].since.expect("no flow twice");
+    assert!(asked[1].number == 0 && since.seconds > 1_729_508_400, "{asked:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_stream_that_is_cut_is_one_clear_line() {
+    let mut observer = Mortal { dir: tempfile::tempdir().unwrap(), alive: None, asked: Arc::default() };
+    // More than fits the pipe and the buffers between: it can't be done when the observer dies.
+    observer.live((0..200_000).map(|n| (n, 41320)).collect());
+    let server = format!("unix:{}", observer.socket().display());
+    let mut child = command(observer.dir.path(), &["observe", "--all", "--server", &server])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    assert!(lines.next().unwrap().contains("netpod:41320"));
+    observer.die();
+    lines.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "pleopod: cannot observe flows: agent at {server}: the connection was cut; it has stopped or restarted, see its log\n"
+    );
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+}
+
 #[test]
 fn a_node_that_is_gone_does_not_hide_the_others() {
     let lab = Lab::start();

@@ -5,21 +5,20 @@
 mod filter;
 mod format;
 mod range;
+mod source;
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use pleopod_api::observer::GetFlowsResponse;
-use pleopod_api::observer::observer_client::ObserverClient;
 use tokio::sync::mpsc;
-use tonic::transport::{Channel, Endpoint};
 
-use crate::agent;
 use crate::args;
 use crate::failure::{Failure, Result};
 use crate::place;
 use format::Printer;
+use source::Source;
 
 /// While following several nodes, how long a flow waits for an older one of another node.
 const REORDER: Duration = Duration::from_millis(200);
@@ -33,34 +32,15 @@ pub async fn run(place: &args::Place, flags: &args::Observe) -> Result<ExitCode>
     let count = sources.len();
     let several = count > 1;
     let (sender, mut flows) = mpsc::channel(1024);
-    for (name, mut client) in sources {
-        let (request, sender) = (request.clone(), sender.clone());
-        tokio::spawn(async move {
-            let failed = |status: tonic::Status| Failure::call("observe flows", &name, &status);
-            let mut stream = match client.get_flows(request).await {
-                Ok(answer) => answer.into_inner(),
-                Err(status) => return drop(sender.send(Err(failed(status))).await),
-            };
-            loop {
-                let item = match stream.message().await {
-                    Ok(Some(message)) => Ok(message),
-                    Ok(None) => return,
-                    Err(status) => Err(failed(status)),
-                };
-                let last = item.is_err();
-                if sender.send(item).await.is_err() || last {
-                    return;
-                }
-            }
-        });
+    for source in sources {
+        tokio::spawn(source.ask(request.clone(), sender.clone()));
     }
     drop(sender);
 
     if flags.follow {
         follow(&mut flows, &mut printer, several).await?;
-        return Err(Failure::failed(
-            "the observer ended the stream of flows: its agent has stopped or restarted",
-        ));
+        printer.end()?;
+        return Ok(ExitCode::SUCCESS);
     }
     let (mut kept, mut failures) = (Vec::new(), Vec::new());
     while let Some(item) = flows.recv().await {
@@ -132,38 +112,16 @@ fn when(message: &GetFlowsResponse) -> (i64, i32) {
     message.time.as_ref().map_or((0, 0), |time| (time.seconds, time.nanos))
 }
 
-/// The observers to ask, with a name for messages.
-async fn sources(
-    place: &args::Place,
-    flags: &args::Observe,
-) -> Result<Vec<(String, ObserverClient<Channel>)>> {
+/// The observers to ask.
+async fn sources(place: &args::Place, flags: &args::Observe) -> Result<Vec<Source>> {
     if let Some(server) = &flags.server {
-        let channel = match server.strip_prefix("unix:") {
-            Some(path) => {
-                agent::channel(path.strip_prefix("//").unwrap_or(path).as_ref(), "observer").await?
-            }
-            None => {
-                let wrong = |error: tonic::transport::Error| {
-                    Failure::failed(format!("cannot reach the observer at {server}: {error}"))
-                };
-                Endpoint::from_shared(format!("http://{server}"))
-                    .map_err(|_| {
-                        Failure::usage(format!("--server {server}: expected HOST:PORT or unix:PATH"))
-                    })?
-                    .connect_timeout(Duration::from_secs(5))
-                    .connect()
-                    .await
-                    .map_err(wrong)?
-            }
-        };
-        return Ok(vec![(server.clone(), client(channel))]);
+        return Ok(vec![Source::server(server).await?]);
     }
     let all = place::find_all(place)?;
     let (mut sources, mut failures) = (Vec::new(), Vec::new());
     for found in &all {
-        let socket = found.hubble();
-        match agent::channel(&socket, "observer").await {
-            Ok(channel) => sources.push((socket.display().to_string(), client(channel))),
+        match Source::socket(found.hubble()).await {
+            Ok(source) => sources.push(source),
             Err(failure) => failures.push(failure),
         }
     }
@@ -174,8 +132,4 @@ async fn sources(
     }
     failures.iter().for_each(missing);
     Ok(sources)
-}
-
-fn client(channel: Channel) -> ObserverClient<Channel> {
-    ObserverClient::new(channel).max_decoding_message_size(16 << 20)
 }
