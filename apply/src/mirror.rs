@@ -8,6 +8,11 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::io;
 
+use foldhash::fast::RandomState;
+
+/// Rows of a map. Hashing them is most of what a pass over many costs, so the hash is a fast one; its seed is the process's own.
+pub type Rows<K, V> = HashMap<K, V, RandomState>;
+
 /// A map of the kernel, as far as a mirror needs it. `K` and `V` are records of `pleopod-abi`.
 pub trait Backing<K, V>: Send {
     /// Every row.
@@ -22,8 +27,8 @@ pub trait Backing<K, V>: Send {
 pub struct Mirror<K, V> {
     name: &'static str,
     backing: Box<dyn Backing<K, V>>,
-    rows: HashMap<K, V>,
-    errors: HashMap<K, String>,
+    rows: Rows<K, V>,
+    errors: Rows<K, String>,
 }
 
 // === impl Mirror ===
@@ -35,7 +40,7 @@ where
 {
     /// A mirror of `backing`; empty until [`Self::load`].
     pub fn new(name: &'static str, backing: Box<dyn Backing<K, V>>) -> Self {
-        Self { name, backing, rows: HashMap::new(), errors: HashMap::new() }
+        Self { name, backing, rows: Rows::default(), errors: Rows::default() }
     }
 
     /// Name of the map, without `pleo_`.
@@ -50,7 +55,7 @@ where
     }
 
     /// What the kernel holds.
-    pub fn rows(&self) -> &HashMap<K, V> {
+    pub fn rows(&self) -> &Rows<K, V> {
         &self.rows
     }
 
@@ -60,13 +65,14 @@ where
     }
 
     /// Rows that could not be written or removed, with why.
-    pub fn errors(&self) -> &HashMap<K, String> {
+    pub fn errors(&self) -> &Rows<K, String> {
         &self.errors
     }
 
     /// Writes those of `rows` that differ. Answers how many were written.
     pub fn put(&mut self, rows: impl IntoIterator<Item = (K, V)>) -> usize {
-        let mut differing = Vec::new();
+        let rows = rows.into_iter();
+        let mut differing = Vec::with_capacity(if self.rows.is_empty() { rows.size_hint().0 } else { 0 });
         for (key, value) in rows {
             if self.rows.get(&key) != Some(&value) {
                 differing.push((key, value));
@@ -80,14 +86,14 @@ where
         }
         let failed = self.backing.write(&differing);
         let failures = self.note(failed, |i| differing[i].0, "writing");
-        let mut written = 0;
-        for (key, value) in differing {
-            if !failures.contains(&key) {
-                self.errors.remove(&key);
-                self.rows.insert(key, value);
-                written += 1;
+        if !self.errors.is_empty() {
+            differing.retain(|(key, _)| !failures.contains(key));
+            for (key, _) in &differing {
+                self.errors.remove(key);
             }
         }
+        let written = differing.len();
+        self.rows.extend(differing);
         written
     }
 

@@ -6,14 +6,15 @@
 //!
 //! Numbers of Services and backends survive the agent: they are read back from the kernel.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 
 use pleopod_abi::lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbSlotKey};
 use pleopod_model::desired::{BackendState, Frontend, FrontendKey};
 
 use crate::encode::service::{self, BackendKey};
-use crate::mirror::{Backing, Mirror};
+use crate::mirror::{Backing, Mirror, Rows};
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +24,10 @@ pub struct Services {
     frontends: Mirror<LbFrontendKey, LbFrontendValue>,
     slots: Mirror<LbSlotKey, LbBackend>,
     service_ids: Numbers<LbFrontendKey>,
+    /// A backend is used once for each frontend it stands in.
     backend_ids: Numbers<BackendKey>,
     /// Backends of each frontend, those that are not chosen included, as last applied.
-    backends: HashMap<LbFrontendKey, Vec<BackendKey>>,
-    /// In how many frontends a backend stands.
-    uses: HashMap<BackendKey, usize>,
+    backends: Rows<LbFrontendKey, Vec<BackendKey>>,
 }
 
 /// What one pass did.
@@ -42,9 +42,28 @@ pub struct Outcome {
 /// Numbers from 1 on, each key its own, given again only when they run out.
 #[derive(Debug)]
 struct Numbers<K> {
-    of: HashMap<K, u32>,
+    of: Rows<K, Number>,
     next: u32,
-    taken: BTreeSet<u32>,
+    /// The largest number was reached: from now on a number may be taken.
+    wrapped: bool,
+}
+
+/// A number, and how often its key is used.
+#[derive(Clone, Copy, Debug)]
+struct Number {
+    number: u32,
+    uses: u32,
+}
+
+/// What a pass is going to write and remove.
+#[derive(Debug, Default)]
+struct Work {
+    new_slots: Vec<(LbSlotKey, LbBackend)>,
+    new_frontends: Vec<(LbFrontendKey, LbFrontendValue)>,
+    old_frontends: Vec<LbFrontendKey>,
+    old_slots: Vec<LbSlotKey>,
+    /// How many slots each number that is touched has from now on. Filled only while there are slots that failed.
+    counts: HashMap<u32, u32>,
 }
 
 // === impl Services ===
@@ -60,8 +79,7 @@ impl Services {
             slots: Mirror::new("lb_slot", slots),
             service_ids: Numbers::new(),
             backend_ids: Numbers::new(),
-            backends: HashMap::new(),
-            uses: HashMap::new(),
+            backends: Rows::default(),
         }
     }
 
@@ -69,22 +87,23 @@ impl Services {
     pub fn load(&mut self) -> io::Result<()> {
         self.frontends.load()?;
         self.slots.load()?;
-        let mut backends: HashMap<u32, BTreeMap<u32, BackendKey>> = HashMap::new();
-        for (key, value) in self.slots.rows() {
+        for value in self.slots.rows().values() {
             if let Some(backend) = service::backend_of(value) {
                 self.backend_ids.take(backend, value.backend_id);
-                backends.entry(key.service_id).or_default().insert(key.slot, backend);
             }
         }
         for (key, value) in self.frontends.rows() {
             self.service_ids.take(*key, value.service_id);
-            if !self.backends.contains_key(key) {
+            if let Entry::Vacant(entry) = self.backends.entry(*key) {
+                let slot = |slot| self.slots.get(&LbSlotKey { service_id: value.service_id, slot });
+                // A count from the kernel says nothing about how many rows there really are.
+                let count = (self.slots.rows().len() as u32).min(value.backend_count);
                 let all: Vec<BackendKey> =
-                    backends.remove(&value.service_id).unwrap_or_default().into_values().collect();
+                    (0..count).filter_map(slot).filter_map(service::backend_of).collect();
                 for backend in &all {
-                    *self.uses.entry(*backend).or_default() += 1;
+                    self.backend_ids.hold(*backend);
                 }
-                self.backends.insert(*key, all);
+                entry.insert(all);
             }
         }
         Ok(())
@@ -92,21 +111,20 @@ impl Services {
 
     /// Makes the maps hold `desired` and nothing else.
     pub fn converge(&mut self, desired: &BTreeMap<FrontendKey, Frontend>) -> Outcome {
-        let mut keys: BTreeSet<FrontendKey> = desired.keys().copied().collect();
-        keys.extend(self.frontends.rows().keys().filter_map(service::frontend_of));
-        keys.extend(self.frontends.errors().keys().filter_map(service::frontend_of));
-        let mut outcome = self.converge_some(desired, &keys);
-        // Slots of no frontend: left by an agent that died between two writes.
-        let owned: HashMap<u32, u32> =
-            self.frontends.rows().values().map(|f| (f.service_id, f.backend_count)).collect();
-        let stray: Vec<LbSlotKey> = self
-            .slots
-            .rows()
-            .keys()
-            .filter(|s| owned.get(&s.service_id).is_none_or(|count| s.slot >= *count))
-            .copied()
-            .collect();
-        outcome.changed += self.slots.delete(stray);
+        let held = self.frontends.rows().keys().chain(self.frontends.errors().keys());
+        let gone: BTreeSet<FrontendKey> =
+            held.filter_map(service::frontend_of).filter(|key| !desired.contains_key(key)).collect();
+        let wanted = desired.iter().map(|(key, frontend)| (*key, Some(frontend)));
+        let mut outcome = self.pass(wanted.chain(gone.into_iter().map(|key| (key, None))));
+        // Slots of no frontend: left by an agent that died between two writes. Every slot that is counted is there.
+        let counted: u64 = self.frontends.rows().values().map(|f| u64::from(f.backend_count)).sum();
+        if counted != self.slots.rows().len() as u64 || !self.slots.errors().is_empty() {
+            let owned: Rows<u32, u32> =
+                self.frontends.rows().values().map(|f| (f.service_id, f.backend_count)).collect();
+            let stray = |s: &&LbSlotKey| owned.get(&s.service_id).is_none_or(|count| s.slot >= *count);
+            let stray: Vec<LbSlotKey> = self.slots.rows().keys().filter(stray).copied().collect();
+            outcome.changed += self.slots.delete(stray);
+        }
         outcome
     }
 
@@ -116,80 +134,98 @@ impl Services {
         desired: &BTreeMap<FrontendKey, Frontend>,
         keys: &BTreeSet<FrontendKey>,
     ) -> Outcome {
+        self.pass(keys.iter().map(|key| (*key, desired.get(key))))
+    }
+
+    /// Makes the maps hold these frontends; `None` is one that goes.
+    fn pass<'a>(&mut self, frontends: impl Iterator<Item = (FrontendKey, Option<&'a Frontend>)>) -> Outcome {
         let mut outcome = Outcome::default();
-        let (mut new_slots, mut new_frontends) = (Vec::new(), Vec::new());
-        let (mut old_frontends, mut old_slots) = (Vec::new(), Vec::new());
-        // How many slots each number that is touched has from now on.
-        let mut counts: HashMap<u32, u32> = HashMap::new();
-        for key in keys {
-            let abi_key = service::frontend_key(key);
-            let before = self.frontends.get(&abi_key).copied();
-            match desired.get(key) {
-                Some(frontend) => {
-                    let id = self.service_ids.of(abi_key);
-                    let chosen: Vec<BackendKey> = frontend
-                        .backends
-                        .iter()
-                        .filter(|b| b.state == BackendState::Active)
-                        .map(|b| (b.address, key.protocol))
-                        .collect();
-                    let count = before.map_or(0, |f| f.backend_count);
-                    let chosen = self.arrange(id, count, &chosen);
-                    let now = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
-                    counts.insert(id, now);
-                    for (slot, backend) in (0u32..).zip(chosen) {
-                        let number = self.backend_ids.of(backend);
-                        new_slots
-                            .push((LbSlotKey { service_id: id, slot }, service::backend(&backend, number)));
-                    }
-                    old_slots.extend((now..count).map(|slot| LbSlotKey { service_id: id, slot }));
-                    let value = LbFrontendValue {
-                        service_id: id,
-                        backend_count: now,
-                        flags: service::flags(frontend.kind),
-                        affinity_timeout: 0,
-                    };
-                    new_frontends.push((abi_key, value));
-                    let all = frontend.backends.iter().map(|b| (b.address, key.protocol)).collect();
-                    self.account(abi_key, Some(all), &mut outcome.removed);
-                }
-                None => {
-                    if let Some(before) = before {
-                        let slot = |slot| LbSlotKey { service_id: before.service_id, slot };
-                        old_slots.extend((0..before.backend_count).map(slot));
-                    }
-                    counts.extend(self.service_ids.of.get(&abi_key).map(|id| (*id, 0)));
-                    old_frontends.push(abi_key);
-                    self.account(abi_key, None, &mut outcome.removed);
+        let mut work = Work::default();
+        for (key, frontend) in frontends {
+            match frontend {
+                Some(frontend) => self.wanted(&key, frontend, &mut work, &mut outcome.removed),
+                None => self.unwanted(&key, &mut work, &mut outcome.removed),
+            }
+        }
+        let Work { new_slots, new_frontends, old_frontends, mut old_slots, mut counts } = work;
+        outcome.changed += self.slots.put(new_slots);
+        // A frontend whose slots could not all be written keeps its old count rather than lead into nothing.
+        let mut broken: HashSet<u32> = HashSet::new();
+        if !self.slots.errors().is_empty() {
+            counts.extend(new_frontends.iter().map(|(_, v)| (v.service_id, v.backend_count)));
+            for key in self.slots.errors().keys() {
+                match counts.get(&key.service_id) {
+                    Some(count) if key.slot < *count => drop(broken.insert(key.service_id)),
+                    // A slot that failed once and is not wanted any more has nothing left to complain about.
+                    Some(_) => old_slots.push(*key),
+                    None => {}
                 }
             }
         }
-        outcome.changed += self.slots.put(new_slots);
-        // A frontend whose slots could not all be written keeps its old count rather than lead into nothing.
-        let (still, past): (Vec<LbSlotKey>, Vec<LbSlotKey>) = self
-            .slots
-            .errors()
-            .keys()
-            .filter(|k| counts.contains_key(&k.service_id))
-            .partition(|k| k.slot < counts[&k.service_id]);
-        let broken: BTreeSet<u32> = still.iter().map(|k| k.service_id).collect();
         outcome.changed +=
             self.frontends.put(new_frontends.into_iter().filter(|(_, v)| !broken.contains(&v.service_id)));
         outcome.changed += self.frontends.delete(old_frontends.iter().copied());
-        // A slot that failed once and is not wanted any more has nothing left to complain about.
-        old_slots.extend(past);
         old_slots.retain(|k| !broken.contains(&k.service_id));
         outcome.changed += self.slots.delete(old_slots);
         for key in old_frontends {
             self.service_ids.free(&key);
         }
-        outcome.removed.retain(|b| !self.uses.contains_key(b));
+        outcome.removed.retain(|backend| self.backend_ids.is_idle(backend));
         outcome.removed.sort();
         outcome.removed.dedup();
         for backend in &outcome.removed {
             self.backend_ids.free(backend);
         }
         outcome
+    }
+
+    /// Notes what is to be written for a frontend, and what is to be removed after it.
+    fn wanted(
+        &mut self,
+        key: &FrontendKey,
+        frontend: &Frontend,
+        work: &mut Work,
+        removed: &mut Vec<BackendKey>,
+    ) {
+        let abi_key = service::frontend_key(key);
+        let before = self.frontends.get(&abi_key).copied();
+        let id = before.map_or_else(|| self.service_ids.of(abi_key), |f| f.service_id);
+        let count = before.map_or(0, |f| f.backend_count);
+        self.account(abi_key, Some((key, frontend)), removed);
+        let active = frontend.backends.iter().filter(|b| b.state == BackendState::Active);
+        let chosen = self.arrange(id, count, active.map(|b| (b.address, key.protocol)).collect());
+        let now = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
+        let complaints = !self.slots.errors().is_empty();
+        for (slot, backend) in (0u32..).zip(chosen) {
+            let key = LbSlotKey { service_id: id, slot };
+            let held = if slot < count { self.slots.get(&key).and_then(service::backend_of) } else { None };
+            if complaints || held != Some(backend) {
+                work.new_slots.push((key, service::backend(&backend, self.backend_ids.of(backend))));
+            }
+        }
+        work.old_slots.extend((now..count).map(|slot| LbSlotKey { service_id: id, slot }));
+        let flags = service::flags(frontend.kind);
+        let value = LbFrontendValue { service_id: id, backend_count: now, flags, affinity_timeout: 0 };
+        if complaints {
+            work.counts.insert(id, now);
+        }
+        if before != Some(value) || !self.frontends.errors().is_empty() {
+            work.new_frontends.push((abi_key, value));
+        }
+    }
+
+    /// Notes what is to be removed with a frontend.
+    fn unwanted(&mut self, key: &FrontendKey, work: &mut Work, removed: &mut Vec<BackendKey>) {
+        let abi_key = service::frontend_key(key);
+        if let Some(before) = self.frontends.get(&abi_key) {
+            let slot = |slot| LbSlotKey { service_id: before.service_id, slot };
+            work.old_slots.extend((0..before.backend_count).map(slot));
+        }
+        if !self.slots.errors().is_empty() {
+            work.counts.extend(self.service_ids.get(&abi_key).map(|id| (id, 0)));
+        }
+        work.old_frontends.push(abi_key);
+        self.account(abi_key, None, removed);
     }
 
     /// The frontends' map.
@@ -204,47 +240,53 @@ impl Services {
 
     /// The number of a frontend, 0 when it has none.
     pub fn service_id(&self, key: &FrontendKey) -> u32 {
-        self.service_ids.of.get(&service::frontend_key(key)).copied().unwrap_or(0)
+        self.service_ids.get(&service::frontend_key(key)).unwrap_or(0)
     }
 
     /// The number of a backend, 0 when it has none.
     pub fn backend_id(&self, key: &BackendKey) -> u32 {
-        self.backend_ids.of.get(key).copied().unwrap_or(0)
+        self.backend_ids.get(key).unwrap_or(0)
     }
 
     /// The backends, each once, in the order of their slots: those that stay where they were, others in the gaps.
-    fn arrange(&self, service_id: u32, count: u32, chosen: &[BackendKey]) -> Vec<BackendKey> {
-        let mut left: BTreeSet<BackendKey> = chosen.iter().copied().collect();
+    fn arrange(&self, service_id: u32, count: u32, mut chosen: Vec<BackendKey>) -> Vec<BackendKey> {
+        chosen.sort_unstable();
+        chosen.dedup();
+        if count == 0 {
+            return chosen;
+        }
+        let mut left: Vec<Option<BackendKey>> = chosen.iter().copied().map(Some).collect();
         let mut places: Vec<Option<BackendKey>> = vec![None; left.len()];
         for (slot, place) in (0..count).zip(places.iter_mut()) {
             let held = self.slots.get(&LbSlotKey { service_id, slot }).and_then(service::backend_of);
-            if let Some(held) = held
-                && left.remove(&held)
-            {
-                *place = Some(held);
+            if let Some(at) = held.and_then(|held| chosen.binary_search(&held).ok()) {
+                *place = left[at].take();
             }
         }
-        let mut rest = left.into_iter();
+        let mut rest = left.into_iter().flatten();
         places.into_iter().filter_map(|place| place.or_else(|| rest.next())).collect()
     }
 
-    fn account(&mut self, key: LbFrontendKey, now: Option<Vec<BackendKey>>, removed: &mut Vec<BackendKey>) {
-        for backend in now.iter().flatten() {
-            *self.uses.entry(*backend).or_default() += 1;
-        }
+    /// Keeps count of who uses which backend; `removed` gets those whose last use this was.
+    fn account(
+        &mut self,
+        key: LbFrontendKey,
+        now: Option<(&FrontendKey, &Frontend)>,
+        removed: &mut Vec<BackendKey>,
+    ) {
         let before = match now {
-            Some(now) => self.backends.insert(key, now),
-            None => self.backends.remove(&key),
-        };
-        for backend in before.into_iter().flatten() {
-            if let Some(uses) = self.uses.get_mut(&backend) {
-                *uses -= 1;
-                if *uses == 0 {
-                    self.uses.remove(&backend);
-                    removed.push(backend);
+            Some((FrontendKey { protocol, .. }, frontend)) => {
+                let all = frontend.backends.iter().map(|b| (b.address, *protocol));
+                let entry = self.backends.entry(key).or_default();
+                if all.clone().eq(entry.iter().copied()) {
+                    return;
                 }
+                all.clone().for_each(|backend| self.backend_ids.hold(backend));
+                std::mem::replace(entry, all.collect())
             }
-        }
+            None => self.backends.remove(&key).unwrap_or_default(),
+        };
+        removed.extend(before.into_iter().filter(|backend| self.backend_ids.release(backend)));
     }
 }
 
@@ -252,34 +294,59 @@ impl Services {
 
 impl<K: Copy + Eq + std::hash::Hash> Numbers<K> {
     fn new() -> Self {
-        Self { of: HashMap::new(), next: 1, taken: BTreeSet::new() }
+        Self { of: Rows::default(), next: 1, wrapped: false }
+    }
+
+    /// The number of `key`, if it has one.
+    fn get(&self, key: &K) -> Option<u32> {
+        self.of.get(key).map(|n| n.number)
     }
 
     /// The number of `key`, a new one when it has none.
     fn of(&mut self, key: K) -> u32 {
-        if let Some(number) = self.of.get(&key) {
-            return *number;
+        self.entry(key).number
+    }
+
+    /// One more use of `key`.
+    fn hold(&mut self, key: K) {
+        self.entry(key).uses += 1;
+    }
+
+    /// One use less; whether it was the last.
+    fn release(&mut self, key: &K) -> bool {
+        let Some(number) = self.of.get_mut(key) else { return false };
+        number.uses = number.uses.saturating_sub(1);
+        number.uses == 0
+    }
+
+    fn is_idle(&self, key: &K) -> bool {
+        self.of.get(key).is_none_or(|n| n.uses == 0)
+    }
+
+    fn entry(&mut self, key: K) -> &mut Number {
+        if self.wrapped && !self.of.contains_key(&key) {
+            while self.next == 0 || self.of.values().any(|n| n.number == self.next) {
+                self.next = self.next.wrapping_add(1);
+            }
         }
-        while self.next == 0 || self.taken.contains(&self.next) {
-            self.next = self.next.wrapping_add(1);
-        }
-        let number = self.next;
-        self.next = number.wrapping_add(1);
-        self.taken.insert(number);
-        self.of.insert(key, number);
-        number
+        self.of.entry(key).or_insert_with(|| {
+            let number = self.next;
+            self.next = number.wrapping_add(1);
+            self.wrapped |= self.next == 0;
+            Number { number, uses: 0 }
+        })
     }
 
     /// Notes a number that the kernel holds already.
     fn take(&mut self, key: K, number: u32) {
-        self.taken.insert(number);
-        self.of.insert(key, number);
-        self.next = self.next.max(number.wrapping_add(1));
+        self.of.entry(key).or_insert(Number { number, uses: 0 }).number = number;
+        match number.checked_add(1) {
+            Some(next) => self.next = self.next.max(next),
+            None => self.wrapped = true,
+        }
     }
 
     fn free(&mut self, key: &K) {
-        if let Some(number) = self.of.remove(key) {
-            self.taken.remove(&number);
-        }
+        self.of.remove(key);
     }
 }

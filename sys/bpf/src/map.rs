@@ -323,14 +323,21 @@ where
 
     /// Writes rows, in batches. Answers which failed, by position.
     pub fn write(&self, rows: &[(K, V)]) -> Vec<(usize, io::Error)> {
-        let keys: Vec<u8> = rows.iter().flat_map(|(k, _)| k.as_bytes()).copied().collect();
-        let values: Vec<u8> = rows.iter().flat_map(|(_, v)| v.as_bytes()).copied().collect();
+        let mut keys = Vec::with_capacity(size_of::<K>() * rows.len());
+        let mut values = Vec::with_capacity(size_of::<V>() * rows.len());
+        for (key, value) in rows {
+            keys.extend_from_slice(key.as_bytes());
+            values.extend_from_slice(value.as_bytes());
+        }
         self.map.write_rows(&keys, &values, rows.len() as u32)
     }
 
     /// Removes rows, in batches; one that is not there is removed. Answers which failed, by position.
     pub fn delete(&self, keys: &[K]) -> Vec<(usize, io::Error)> {
-        let bytes: Vec<u8> = keys.iter().flat_map(|k| k.as_bytes()).copied().collect();
+        let mut bytes = Vec::with_capacity(size_of_val(keys));
+        for key in keys {
+            bytes.extend_from_slice(key.as_bytes());
+        }
         self.map.remove_rows(&bytes, keys.len() as u32)
     }
 }
