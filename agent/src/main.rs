@@ -12,7 +12,9 @@ mod lock;
 mod log;
 mod metrics;
 mod remembered;
+mod reading;
 mod run;
+mod reports;
 mod start;
 mod tasks;
 

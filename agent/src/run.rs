@@ -32,7 +32,7 @@ use crate::health::Health;
 use crate::log::one_line;
 use crate::start::{Beginning, begin};
 use crate::tasks::Tasks;
-use crate::{links, lock, metrics, remembered};
+use crate::{links, lock, metrics, reading, remembered};
 
 /// Parts without which new pods can't be served.
 const GATES: [&str; 2] = ["datapath", "kubernetes"];
@@ -165,7 +165,8 @@ async fn work(
     core_thread(beginning, commands, ready, over)?;
     let Started { router, node_health, links } = started.await.context("the core ended while starting")??;
     links::watch(core.clone(), links)?;
-    let _reader = Reader::spawn(eyes, &pins).context("reading the ring of events")?;
+    let read = move || Reader::spawn(eyes.clone(), &pins);
+    tokio::spawn(reading::keep(read, health.clone(), reading::LOOK));
 
     let publisher = Publisher::new(client.clone(), config.node_name.clone());
     let reporter = Arc::new(Reporter::new(client.clone(), config.node_name.clone()));

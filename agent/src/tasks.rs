@@ -1,6 +1,5 @@
 //! The async side: claims identities, publishes this node's pods, tells people of problems.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +7,11 @@ use std::time::Duration;
 use pleopod_intake::publish;
 use pleopod_intake_kube::{Identities, Publisher, Reporter};
 use pleopod_model::{Labels, Problem};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::core::{Command, Handle, Task};
 use crate::health::Health;
+use crate::reports::{self, Failed, Tries};
 
 /// What the tasks work with.
 pub struct Tasks {
@@ -23,10 +23,9 @@ pub struct Tasks {
 }
 
 /// What was begun and matters later.
-#[derive(Default)]
 struct Begun {
-    /// Problems people were told of.
-    told: HashSet<Problem>,
+    /// The problems of the present, for those who report them.
+    problems: watch::Sender<Vec<Problem>>,
     introduction: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -38,7 +37,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl Tasks {
     /// Works off what the core asks for, until it is gone.
     pub async fn run(self, mut tasks: mpsc::UnboundedReceiver<Task>) {
-        let mut begun = Begun::default();
+        let (problems, present) = watch::channel(Vec::new());
+        let reporter = self.reporter.clone();
+        tokio::spawn(reports::work(present, Tries::STANDARD, move |problem| tell(reporter.clone(), problem)));
+        let mut begun = Begun { problems, introduction: None };
         let mut publish = false;
         loop {
             // A failed publication is tried again, changes or not.
@@ -82,17 +84,7 @@ impl Tasks {
                 tokio::spawn(claim(self.core.clone(), self.identities.clone(), labels));
             }
             Task::Report(problems) => {
-                let news: Vec<Problem> =
-                    problems.iter().filter(|p| !begun.told.contains(*p)).cloned().collect();
-                begun.told = problems.into_iter().collect();
-                let reporter = self.reporter.clone();
-                tokio::spawn(async move {
-                    for problem in news {
-                        if let Err(error) = reporter.problem(&problem, "PleopodProblem").await {
-                            tracing::warn!(%error, %problem, "reporting a problem");
-                        }
-                    }
-                });
+                begun.problems.send_replace(problems);
             }
         }
         false
@@ -161,6 +153,11 @@ async fn claim(core: Handle, identities: Arc<Identities>, labels: Labels) {
         }
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+async fn tell(reporter: Arc<Reporter>, problem: Problem) -> Result<(), Failed> {
+    let told = reporter.problem(&problem, "PleopodProblem").await;
+    told.map_err(|error| Failed { why: error.to_string(), again: error.is_retryable() })
 }
 
 /// Tells the other nodes of this one, until the API server has taken it.

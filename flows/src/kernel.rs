@@ -64,9 +64,16 @@ impl Reader {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Whether it still reads; it only ends by itself when the kernel refuses to be waited for.
-    pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    /// Why it ended, `None` while it reads. It only ends by itself when the kernel refuses to be waited for.
+    pub fn ended(&mut self) -> Option<io::Error> {
+        if self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return None;
+        }
+        Some(match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => error,
+            Some(Err(_)) => io::Error::other("its thread panicked"),
+            Some(Ok(Ok(()))) | None => io::Error::other("it was told to"),
+        })
     }
 }
 

@@ -475,6 +475,23 @@ async fn a_problem_is_an_event_at_its_object_once() {
     assert_eq!(ours[0].message.as_deref(), Some(expected));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_did_not_arrive_can_be_made_again() {
+    let cluster = Cluster::start().await;
+    let mut wire = Wire::to(&cluster).await;
+    let url = format!("https://{}", wire.at);
+    let reporter = Reporter::new(client_as(&cluster.control, &cluster.directory, &url, "admin").await, NODE);
+    let problem = Problem::new("Service", name("svc"), "spec", "is odd", "");
+    wire.cut().await;
+    let error = reporter.problem(&problem, "InvalidObject").await.expect_err("nobody is there");
+    assert!(error.is_retryable(), "{error}");
+    wire.mend().await;
+    reporter.problem(&problem, "InvalidObject").await.expect("written");
+    let events = cluster.api::<KubeEvent>().list(&ListParams::default()).await.expect("a list");
+    let ours: Vec<_> = events.items.iter().filter(|e| e.reason.as_deref() == Some("InvalidObject")).collect();
+    assert_eq!((ours.len(), ours[0].count), (1, Some(1)));
+}
+
 /// The manifests of `deploy/` give the agent what it needs to do all of this, and no secrets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rights_of_the_manifests_are_enough_and_few() {

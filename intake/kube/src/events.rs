@@ -67,17 +67,10 @@ impl Reporter {
         let count = {
             let mut written = self.written.lock().await;
             written.retain(|_, w| w.at.elapsed() < QUIET * 12);
-            match written.get_mut(&key) {
+            match written.get(&key) {
                 Some(w) if w.at.elapsed() < QUIET => return Ok(()),
-                Some(w) => {
-                    w.at = Instant::now();
-                    w.count += 1;
-                    w.count
-                }
-                None => {
-                    written.insert(key, Written { count: 1, at: Instant::now() });
-                    1
-                }
+                Some(w) => w.count + 1,
+                None => 1,
             }
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
@@ -102,16 +95,18 @@ impl Reporter {
         };
         let doing = || format!("writing an Event for {kind} {name}");
         match answer(doing, api.create(&PostParams::default(), &object)).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {}
             Err(Error::Api { source, .. }) if matches!(source.as_ref(), kube::Error::Api(s) if s.is_already_exists()) =>
             {
                 let patch = json!({ "count": count.max(2), "lastTimestamp": now });
                 let params = PatchParams::default();
                 answer(doing, api.patch(&event, &params, &Patch::Merge(&patch))).await?;
-                Ok(())
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        // Only now: one that failed may be tried again at once.
+        self.written.lock().await.insert(key, Written { count, at: Instant::now() });
+        Ok(())
     }
 
     /// The object with its UID, by which `kubectl describe` finds the event; without it when it can't be read.
