@@ -14,12 +14,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pleopod_flows::Eyes;
 use pleopod_intake::publish::Published;
 use pleopod_intake::{Changed, Event, Store};
-use pleopod_ipam::{Ipam, Timestamp};
+use pleopod_ipam::Ipam;
 use pleopod_model::desired::{Desired, FrontendKey, LocalPod, NodeFacts};
 use pleopod_model::{IdentityId, Labels, ObjectName, Problem};
 use tokio::sync::{mpsc, oneshot};
@@ -378,7 +378,7 @@ impl Core {
         let mut published = BTreeMap::new();
         let mut leases: Vec<_> = self.ipam.leases().collect();
         // A pod whose sandbox was made anew has two for a moment; the newer one is the pod.
-        leases.sort_by_key(|lease| lease.created_at);
+        leases.sort_by_key(|lease| lease.since);
         for lease in leases {
             let mut labels = self.labels_of(lease.identity);
             if labels.is_empty() && lease.identity != IdentityId::INIT {
@@ -440,10 +440,4 @@ impl Core {
         // The async side is gone only when the agent stops.
         let _ = self.tasks.send(task);
     }
-}
-
-/// Now, as leases write it.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -96,6 +96,12 @@ pub fn uninstall(uninstall: &Uninstall) -> anyhow::Result<()> {
     for name in ["leases.json", "leases.tmp", "leases.damaged.json", crate::remembered::FILE, "node.tmp"] {
         remove(&uninstall.state_dir.join(name))?;
     }
+    for file in std::fs::read_dir(&uninstall.state_dir).into_iter().flatten().flatten() {
+        // Journals of other versions, put aside.
+        if file.file_name().to_string_lossy().starts_with("leases.version-") {
+            remove(&file.path())?;
+        }
+    }
     for name in ["agent.sock", "hubble.sock", "agent.pid"] {
         remove(&uninstall.run_dir.join(name))?;
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
-use pleopod_ipam::{Config, Ipam};
+use pleopod_ipam::{Config, Ipam, JournalError};
 use rustix::fs::{CWD, RenameFlags};
 
 /// Where the leases of this node are kept.
@@ -23,8 +23,8 @@ pub enum Restored {
     Nothing,
     /// The leases as they were.
     Leases(Ipam),
-    /// The file is there and can't be used; it was put aside at the path, with the reason.
-    Damaged { reason: String, aside: PathBuf },
+    /// The file is there and can't be used: the reason, and where it was put aside.
+    Unusable { reason: JournalError, aside: PathBuf },
 }
 
 // === impl JournalFile ===
@@ -66,7 +66,7 @@ impl JournalFile {
         write().with_context(|| format!("state: writing {}", self.path.display()))
     }
 
-    /// Reads the leases. A damaged file is put aside, never written over: it may be the only record there is.
+    /// Reads the leases. A file that can't be used is put aside, never written over: it may be the only record there is.
     pub fn load(&self, config: Config, cidrs: &[IpNet]) -> anyhow::Result<Restored> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
@@ -75,11 +75,15 @@ impl JournalFile {
         };
         match Ipam::restore(&bytes, config, cidrs) {
             Ok(ipam) => Ok(Restored::Leases(ipam)),
-            Err(e) => {
-                let aside = self.path.with_extension("damaged.json");
+            Err(reason) => {
+                let aside = match reason {
+                    JournalError::Version { found, .. } => format!("version-{found}.json"),
+                    _ => "damaged.json".to_owned(),
+                };
+                let aside = self.path.with_extension(aside);
                 fs::rename(&self.path, &aside)
                     .with_context(|| format!("state: putting {} aside", self.path.display()))?;
-                Ok(Restored::Damaged { reason: e.to_string(), aside })
+                Ok(Restored::Unusable { reason, aside })
             }
         }
     }
@@ -122,11 +126,28 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = JournalFile::open(dir.path()).expect("open");
         fs::write(&file.path, b"{\"format\":\"pleopod-leases\"").expect("write");
-        let Ok(Restored::Damaged { aside, reason }) = file.load(Config::default(), &cidrs()) else {
+        let Ok(Restored::Unusable { aside, reason }) = file.load(Config::default(), &cidrs()) else {
             panic!("taken for good")
         };
-        assert!(reason.contains("damaged"), "{reason}");
+        assert!(matches!(reason, JournalError::Damaged(_)), "{reason}");
+        assert!(aside.ends_with("leases.damaged.json"));
         assert_eq!(fs::read(aside).expect("kept"), b"{\"format\":\"pleopod-leases\"");
         assert!(!file.path.exists());
+    }
+
+    #[test]
+    fn a_journal_of_another_version_is_not_called_damaged() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = JournalFile::open(dir.path()).expect("open");
+        file.save(&Ipam::new(Config::default(), &cidrs())).expect("save");
+        let text =
+            fs::read_to_string(&file.path).expect("the file").replace("\"version\":1", "\"version\":7");
+        fs::write(&file.path, &text).expect("write");
+        let Ok(Restored::Unusable { aside, reason }) = file.load(Config::default(), &cidrs()) else {
+            panic!("taken for ours")
+        };
+        assert_eq!(reason.to_string(), "the lease journal has version 7, this agent reads 1");
+        assert!(aside.ends_with("leases.version-7.json"));
+        assert_eq!(fs::read_to_string(aside).expect("kept"), text);
     }
 }

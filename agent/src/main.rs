@@ -1,5 +1,6 @@
 //! `pleopod-agent`: one on each node. Watches the cluster, plans, and makes the node's kernel match.
 
+mod clock;
 mod config;
 mod core;
 mod door;

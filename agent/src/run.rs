@@ -8,7 +8,7 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use pleopod_api::agent::agent_server::AgentServer;
@@ -106,13 +106,12 @@ async fn doors(
     let text = Arc::new(metrics::endpoint(core.clone(), eyes, runtime));
     tokio::spawn(health::serve(probes, health.clone(), text, stop.clone()));
 
-    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let agent = AgentDoor {
         core: core.clone(),
         config: config.clone(),
         health: health.clone(),
         eyes: eyes.clone(),
-        started_at: i64::try_from(started.as_nanos()).unwrap_or(i64::MAX),
+        started_at: i64::try_from(crate::clock::time_of_day()).unwrap_or(i64::MAX),
     };
     let cni = CniDoor {
         core: core.clone(),

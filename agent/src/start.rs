@@ -13,8 +13,9 @@ use pleopod_model::{IdentityId, Mac, ObjectName};
 use pleopod_sys_link::Link;
 use tokio::sync::mpsc;
 
+use crate::clock::{now, time_of_day};
 use crate::config::Config;
-use crate::core::{Core, Parts, Task, now};
+use crate::core::{Core, Parts, Task};
 use crate::hands::{Hands, Start};
 use crate::health::Health;
 use crate::journal::{JournalFile, Restored};
@@ -42,8 +43,8 @@ pub fn begin(beginning: Beginning) -> anyhow::Result<Core> {
     let (mut ipam, rebuild) = match journal.load(ipam_config.clone(), &node.pod_cidrs)? {
         Restored::Leases(ipam) => (ipam, false),
         Restored::Nothing => (Ipam::new(ipam_config, &node.pod_cidrs), true),
-        Restored::Damaged { reason, aside } => {
-            tracing::error!(reason, aside = %aside.display(), "leases are rebuilt from the interfaces that are there");
+        Restored::Unusable { reason, aside } => {
+            tracing::error!(aside = %aside.display(), "{reason}; it is put aside, and leases are rebuilt from the interfaces that are there");
             (Ipam::new(ipam_config, &node.pod_cidrs), true)
         }
     };
@@ -153,12 +154,13 @@ fn rebuilt(links: &HashMap<String, Link>, hands: &Hands) -> Vec<Lease> {
             addresses.sort();
             Some(Lease {
                 attachment: Attachment::new(format!("{REBUILT}-{}", link.name), "eth0"),
-                pod: ObjectName::new(namespace, name),
                 network: String::new(),
+                pod: ObjectName::new(namespace, name),
                 pod_uid: String::new(),
                 endpoint_id: row.id,
                 addresses,
-                created_at: now(),
+                created_at: time_of_day(),
+                since: now(),
                 host_ifname: link.name.clone(),
                 pod_mac: Mac(row.mac),
                 host_mac: Mac(row.node_mac),

@@ -73,17 +73,14 @@ pub enum Error {
     },
 }
 
-/// The journal can't be used. Each message ends with what to do.
+/// The journal can't be used; who reads it rebuilds the leases from the interfaces that are there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// Not a journal, or cut short.
-    #[error("the lease journal is damaged ({0}); it can be rebuilt from the interfaces that are there")]
+    #[error("the lease journal is damaged ({0})")]
     Damaged(String),
     /// The bytes are not those that were written.
-    #[error(
-        "the lease journal is damaged (checksum {found:016x}, expected {expected:016x}); it can be rebuilt from the \
-         interfaces that are there"
-    )]
+    #[error("the lease journal is damaged (checksum {found:016x}, expected {expected:016x})")]
     Checksum {
         /// As the header says.
         expected: u64,
@@ -91,10 +88,7 @@ pub enum JournalError {
         found: u64,
     },
     /// Written by another version of Pleopod.
-    #[error(
-        "the lease journal has version {found}, this agent reads {supported}; start the agent that wrote it, or \
-         remove the file to have it rebuilt from the interfaces that are there"
-    )]
+    #[error("the lease journal has version {found}, this agent reads {supported}")]
     Version {
         /// As the header says.
         found: u32,
@@ -102,9 +96,7 @@ pub enum JournalError {
         supported: u32,
     },
     /// Two leases hold the same thing.
-    #[error(
-        "the lease journal contradicts itself ({0}); it can be rebuilt from the interfaces that are there"
-    )]
+    #[error("the lease journal contradicts itself ({0})")]
     Contradiction(String),
 }
 

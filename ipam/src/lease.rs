@@ -47,8 +47,12 @@ pub struct Lease {
     pub endpoint_id: u16,
     /// One address of each family the node has a CIDR for.
     pub addresses: Vec<IpAddr>,
-    /// When it was given.
-    pub created_at: Timestamp,
+    /// When it was given, as people tell the time: nanoseconds since the Unix epoch, 0 when nobody said. To be shown only:
+    /// a clock that is set must decide nothing.
+    pub created_at: u64,
+    /// When it was given: of two leases of one pod, the later is the pod.
+    #[serde(default)]
+    pub since: Timestamp,
     /// Name of the host side (`lxc...`); empty until the interface exists.
     pub host_ifname: String,
     /// MAC of the pod side.

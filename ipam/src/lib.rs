@@ -21,7 +21,8 @@ pub use lease::{Attachment, Lease, Owner};
 
 use serde::{Deserialize, Serialize};
 
-/// A point in time: nanoseconds since the Unix epoch.
+/// A point in time: nanoseconds on a clock that only goes forward while the machine runs (the agent's is
+/// `CLOCK_BOOTTIME`). After a boot it begins anew: what was noted before then lies in the future, and counts as now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
@@ -38,7 +39,7 @@ pub enum Family {
 // === impl Timestamp ===
 
 impl Timestamp {
-    /// Time passed since `earlier`; zero when the clock went backwards.
+    /// Time passed since `earlier`; zero when that lies in the future.
     pub fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

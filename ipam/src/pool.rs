@@ -156,7 +156,7 @@ impl Pool {
         self.next = next.clamp(first_offset(&self.cidr), end_offset(&self.cidr));
     }
 
-    /// A clock set back must not keep an address resting for years: such entries count as freed now.
+    /// What was freed before the machine booted lies in the future, and must not rest for days: it counts as freed now.
     fn forget_future(&mut self, now: Timestamp) {
         if self.freed.iter().any(|(_, at)| *at > now) {
             for (address, at) in &mut self.freed {

@@ -6,7 +6,8 @@
 //! this host > pods of this node > other nodes > pods elsewhere (PleopodEndpoint) > API server > the world
 //! ```
 //!
-//! So an object that claims the address of a node, or of a pod that is really here, gets nothing but a problem.
+//! So an object that claims the address of a node, or of a pod that is really here, gets nothing but a problem. So does one
+//! that claims an address its node has no pod CIDR for: only that node may say whose such an address is.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -124,6 +125,7 @@ fn elsewhere(intent: &Intent, facts: &NodeFacts, table: &mut Table, problems: &m
         intent.endpoints.iter().filter(|(_, e)| e.node != facts.name).collect();
     remote.sort_by_key(|(name, e)| (e.created, *name));
     let mut holders: BTreeMap<IpAddr, &ObjectName> = BTreeMap::new();
+    let cidrs = Cidrs::of(intent);
     for (name, endpoint) in remote {
         for address in &endpoint.addresses {
             if let Some(holder) = table.get(&host(*address)) {
@@ -141,6 +143,16 @@ fn elsewhere(intent: &Intent, facts: &NodeFacts, table: &mut Table, problems: &m
                 ));
                 continue;
             }
+            if let Some(why) = cidrs.forbid(intent, &endpoint.node, *address) {
+                problems.push(Problem::new(
+                    "PleopodEndpoint",
+                    name.clone(),
+                    "status.networking.addressing",
+                    format!("its address {address} {why}; it is left out"),
+                    "delete the pod, so that it gets an address of its node, or the PleopodEndpoint that should not be there",
+                ));
+                continue;
+            }
             let via = intent
                 .nodes
                 .get(&endpoint.node)
@@ -148,6 +160,48 @@ fn elsewhere(intent: &Intent, facts: &NodeFacts, table: &mut Table, problems: &m
                 .or(endpoint.node_address);
             holders.insert(*address, name);
             table.insert(host(*address), entry(endpoint.identity, via, IpcacheSource::CustomResource));
+        }
+    }
+}
+
+/// The node of each pod CIDR; of two that claim the same one, the first by name.
+struct Cidrs<'a>(BTreeMap<IpNet, &'a str>);
+
+impl<'a> Cidrs<'a> {
+    fn of(intent: &'a Intent) -> Self {
+        let mut cidrs = BTreeMap::new();
+        for (name, node) in &intent.nodes {
+            for cidr in &node.pod_cidrs {
+                cidrs.entry(cidr.trunc()).or_insert(name.as_str());
+            }
+        }
+        Self(cidrs)
+    }
+
+    /// Why an endpoint on `node` can't have `address`. A node that is not known yet, or has no CIDR of the family yet, may
+    /// have what no other node has: objects come in any order.
+    fn forbid(&self, intent: &Intent, node: &str, address: IpAddr) -> Option<String> {
+        let own = intent.nodes.get(node).map(|n| n.pod_cidrs.as_slice()).unwrap_or_default();
+        if own.iter().any(|cidr| cidr.contains(&address)) {
+            return None;
+        }
+        if let Some((cidr, owner)) = self.owner(address) {
+            return Some(format!("is in {cidr}, the pod CIDR of node {owner}, not of its node {node}"));
+        }
+        let mut own = own.iter().filter(|cidr| cidr.addr().is_ipv4() == address.is_ipv4()).peekable();
+        own.peek()?;
+        let own: Vec<String> = own.map(ToString::to_string).collect();
+        Some(format!("is outside {}, the pod CIDR of its node {node}", own.join(" and ")))
+    }
+
+    /// The node with the longest CIDR that has the address. One look-up for each length, however many nodes there are.
+    fn owner(&self, address: IpAddr) -> Option<(IpNet, &'a str)> {
+        let mut prefix = host(address);
+        loop {
+            if let Some(owner) = self.0.get(&prefix) {
+                return Some((prefix, owner));
+            }
+            prefix = prefix.supernet()?;
         }
     }
 }

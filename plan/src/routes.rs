@@ -68,6 +68,14 @@ pub fn plan(intent: &Intent, facts: &NodeFacts, problems: &mut Vec<Problem>) -> 
                 );
                 continue;
             };
+            let holder = if own(via) { Some(facts.name.as_str()) } else { nodes.get(via).copied() };
+            if let Some(holder) = holder.filter(|holder| *holder != name.as_str()) {
+                tell(
+                    format!("{cidr} is not routed: {via} is the InternalIP of node {holder} too"),
+                    "give every node an InternalIP of its own",
+                );
+                continue;
+            }
             owners.insert(cidr, name);
             // A host route of a local pod can only be equal to a CIDR of one address; the pod is here.
             routes.entry(cidr).or_insert(Route::Node { via: *via });

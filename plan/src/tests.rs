@@ -316,6 +316,37 @@ fn endpoints_left_behind_on_this_node_say_nothing() {
 }
 
 #[test]
+fn a_node_says_whose_an_address_is_in_its_own_cidrs_only() {
+    let (mut intent, facts) = walk();
+    // The one that has no right to it is the older.
+    let mut thief = endpoint("172.16.2.180", "k8s-w1", "192.168.10.101", 300);
+    thief.created = -1;
+    intent.endpoints.insert(name("x-thief"), thief);
+    intent.endpoints.insert(name("x-world"), endpoint("203.0.113.7", "k8s-w1", "192.168.10.101", 300));
+    intent.endpoints.insert(name("x-early"), endpoint("172.16.9.7", "k8s-w9", "192.168.10.109", 301));
+    let planned = plan(&intent, &facts);
+    assert_eq!(
+        planned.problems.iter().map(|p| format!("{}: {}", p.object, p.message)).collect::<Vec<_>>(),
+        [
+            "PleopodEndpoint default/x-thief: its address 172.16.2.180 is in 172.16.2.0/24, the pod CIDR of node \
+             k8s-w2, not of its node k8s-w1; it is left out",
+            "PleopodEndpoint default/x-world: its address 203.0.113.7 is outside 172.16.1.0/24, the pod CIDR of its \
+             node k8s-w1; it is left out",
+        ]
+    );
+    let identity = |address: &str| {
+        let address: IpAddr = address.parse().expect("an address");
+        planned.desired.ipcache.get(&ipnet::IpNet::from(address)).map(|entry| entry.identity.0)
+    };
+    let webpod2 = intent.endpoints[&name("webpod2")].identity.0;
+    assert_eq!(identity("172.16.2.180"), Some(webpod2));
+    assert_eq!(identity("203.0.113.7"), None, "the world");
+    assert_eq!(identity("172.16.9.7"), Some(301), "its Node may be on its way");
+    intent.nodes.insert("k8s-w9".into(), node("192.168.10.109", "172.16.8.0/24", "172.16.8.1", "172.16.8.2"));
+    assert_eq!(plan(&intent, &facts).problems.len(), 3);
+}
+
+#[test]
 fn node_mistakes_are_told_and_not_routed() {
     let (mut intent, facts) = walk();
     intent.nodes.insert("z1".into(), node("192.168.10.103", "172.16.1.0/24", "172.16.9.1", "172.16.9.2"));
@@ -335,6 +366,7 @@ fn node_mistakes_are_told_and_not_routed() {
             "Node z1 spec.podCIDRs: 172.16.1.0/24 is the pod CIDR of node k8s-w1 too; it is routed to k8s-w1",
             "Node z2 spec.podCIDRs: 192.168.10.0/24 covers the address 192.168.10.10 of node k8s-s; it is not routed",
             "Node z3 spec.podCIDRs: fd00::/64 is not routed: the node has no InternalIP of that family",
+            "Node z4 spec.podCIDRs: 172.16.4.0/24 is not routed: 192.168.10.101 is the InternalIP of node k8s-w1 too",
             "Node z4 status.addresses: its address 192.168.10.101 is taken already (reserved:remote-node); the first \
              keeps it",
             "Node z5 spec.podCIDRs: 172.16.2.128/25 overlaps 172.16.2.0/24, the pod CIDR of node k8s-w2; it is not routed",

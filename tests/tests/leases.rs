@@ -110,7 +110,7 @@ fn whatever_became_of_the_journal_pods_keep_their_addresses() {
         (
             "newer",
             Some(|text| text.replace("\"version\":1", "\"version\":2")),
-            "the lease journal has version 2, this agent reads 1",
+            "the lease journal has version 2, this agent reads 1; it is put aside, and leases are rebuilt from the interfaces that are there",
         ),
     ];
     for (what, change, sentence) in damages {
@@ -130,6 +130,7 @@ fn whatever_became_of_the_journal_pods_keep_their_addresses() {
         load.end();
     }
     assert!(journal(&lab).with_extension("damaged.json").exists(), "a damaged journal is kept");
+    assert!(journal(&lab).with_extension("version-2.json").exists(), "one of another version is kept, too");
 
     // The runtime's own id of the container was lost with the journal; its DEL still finds the interface.
     lab.kubectl(&["delete", "pod", "webpod1"]).ok();

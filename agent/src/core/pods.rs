@@ -9,7 +9,8 @@ use pleopod_model::{IdentityId, Labels, Mac, ObjectName};
 use pleopod_sys_netns::Netns;
 use tokio::sync::oneshot;
 
-use super::{Core, Task, now};
+use super::{Core, Task};
+use crate::clock::{now, time_of_day};
 use crate::log::one_line;
 
 /// A pod to connect.
@@ -17,9 +18,9 @@ use crate::log::one_line;
 pub struct Add {
     /// Container and interface name inside the pod.
     pub attachment: Attachment,
-    /// Path of its network namespace.
     /// Name of the CNI network.
     pub network: String,
+    /// Path of its network namespace.
     pub netns: String,
     /// The pod.
     pub pod: ObjectName,
@@ -116,14 +117,17 @@ impl Core {
         let existed = self.ipam.get(&add.attachment).is_some();
         let lease = self.ipam.lease(&add.attachment, add.pod.clone(), &add.pod_uid, now())?;
         lease.netns.clone_from(&add.netns);
+        if !existed {
+            lease.created_at = time_of_day();
+        }
         if add.identity != IdentityId::INIT || !existed {
             lease.identity = add.identity;
         }
+        lease.network.clone_from(&add.network);
         let lease = lease.clone();
         match self.hands.create_pod(&lease, &netns, &self.facts.router) {
             Ok(local) => {
                 self.remember(&lease, local);
-        lease.network.clone_from(&add.network);
                 if lease.identity == IdentityId::INIT
                     && let Some(labels) = self.security_labels(&lease.pod)
                 {

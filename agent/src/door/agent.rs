@@ -256,7 +256,7 @@ fn endpoints_of(core: &mut Core) -> Vec<wire::Endpoint> {
                 node_mac: lease.host_mac.to_string(),
                 netns: lease.netns.clone(),
                 restored: lease.restored,
-                created_at: i64::try_from(lease.created_at.0).unwrap_or(i64::MAX),
+                created_at: i64::try_from(lease.created_at).unwrap_or(i64::MAX),
                 message: if init {
                     "the API server has not numbered its labels yet".into()
                 } else {

@@ -10,6 +10,10 @@ use crate::object::EndpointObject;
 /// Reads one PleopodEndpoint. One without an identity yet counts as `init`.
 pub fn read(object: &EndpointObject) -> Read<ClusterEndpoint> {
     let mut complaints = Complaints::about(Kind::PleopodEndpoint, &object.metadata);
+    if object.spec.node.is_empty() {
+        let message = "it names no node; the endpoint is used as it was before";
+        return complaints.bad("spec.node", message, "delete it; the agents make the objects they need");
+    }
     let status = object.status.clone().unwrap_or_default();
     let networking = status.networking.unwrap_or_default();
     let identity = match status.identity {

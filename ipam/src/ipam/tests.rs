@@ -63,14 +63,34 @@ fn an_address_rests_before_it_is_given_again_and_the_oldest_comes_first() {
 }
 
 #[test]
-fn a_clock_set_back_does_not_keep_addresses_resting() {
+fn what_was_freed_before_a_boot_rests_from_now_on() {
     let mut ipam = ipam(&["10.0.0.0/30"]);
     for n in 0..2 {
         ipam.lease(&att(n), pod(n), "", at(1_000_000)).expect("lease");
     }
     ipam.end_lease(&att(0), at(1_000_000));
-    assert!(ipam.lease(&att(5), pod(5), "", at(10)).is_err());
+    // The clock begins anew. Versions before this one noted the time of day, which is as far in the future.
+    let cidrs = nets(&["10.0.0.0/30"]);
+    let mut ipam = Ipam::restore(&ipam.journal(), Config::default(), &cidrs).expect("restores");
+    let error = ipam.lease(&att(5), pod(5), "", at(10)).expect_err("not before its time");
+    assert!(error.to_string().ends_with("the next is free in 30.0 s"), "{error}");
+    assert!(ipam.lease(&att(5), pod(5), "", at(39)).is_err());
     assert!(ipam.lease(&att(5), pod(5), "", at(40)).is_ok());
+}
+
+#[test]
+fn the_time_of_day_decides_nothing() {
+    let mut ipam = ipam(&["10.0.0.0/24"]);
+    // The clock was set back between the two.
+    ipam.lease(&att(1), pod(1), "", at(10)).expect("lease").created_at = 2_000_000_000 * SECOND;
+    ipam.lease(&att(2), pod(1), "", at(20)).expect("lease").created_at = 1_000_000_000 * SECOND;
+    let back = Ipam::restore(&ipam.journal(), Config::default(), &nets(&["10.0.0.0/24"])).expect("restores");
+    let newest = back.leases().max_by_key(|lease| lease.since).expect("two leases");
+    assert_eq!((&newest.attachment, newest.created_at), (&att(2), 1_000_000_000 * SECOND));
+    // A journal from before leases had `since` is read all the same.
+    let mut older = serde_json::to_value(newest).expect("JSON");
+    older.as_object_mut().expect("fields").remove("since").expect("written");
+    assert_eq!(serde_json::from_value::<Lease>(older).expect("a lease").since, at(0));
 }
 
 #[test]
@@ -132,7 +152,7 @@ fn the_journal_brings_back_all_and_marks_it_restored() {
 }
 
 #[test]
-fn a_damaged_journal_says_so_and_what_to_do() {
+fn a_damaged_journal_says_so() {
     let cidrs = nets(&["10.0.0.0/24"]);
     let mut ipam = Ipam::new(Config::default(), &cidrs);
     ipam.lease(&att(1), pod(1), "uid", at(1)).expect("lease");
@@ -141,7 +161,7 @@ fn a_damaged_journal_says_so_and_what_to_do() {
 
     for cut in 0..good.len() - 1 {
         let error = restore(&good[..cut]).expect_err("cut short");
-        assert!(error.to_string().contains("rebuilt from the interfaces"), "{error}");
+        assert!(error.to_string().starts_with("the lease journal is damaged ("), "{error}");
     }
     let mut changed = good.clone();
     let last = changed.len() - 10;
@@ -173,26 +193,6 @@ fn rebuilding_keeps_what_is_there_and_rests_the_gaps() {
 }
 
 #[test]
-fn endpoint_numbers_go_round() {
-    let mut ids = EndpointIds::new(65_535);
-    assert_eq!(ids.allocate(Owner::Router), Ok(65_535));
-    assert_eq!(ids.allocate(Owner::Router), Ok(1));
-    for _ in 0..65_533 {
-        ids.allocate(Owner::Health).expect("free");
-    }
-    assert_eq!(ids.allocate(Owner::Health), Err(Error::NoEndpointId));
-    ids.release(400);
-    assert_eq!(ids.allocate(Owner::Health), Ok(400));
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Add(u32),
-    Del(u32),
-    Wait(u64),
-    Restart,
-    Move(bool),
-#[test]
 fn only_attachments_of_the_network_are_strays() {
     let mut ipam = ipam(&["10.0.0.0/24"]);
     for (n, network) in [(1, "pleopod"), (2, "pleopod"), (3, "storage"), (4, "")] {
@@ -217,6 +217,26 @@ fn only_attachments_of_the_network_are_strays() {
     assert_eq!(lease.network, "");
 }
 
+#[test]
+fn endpoint_numbers_go_round() {
+    let mut ids = EndpointIds::new(65_535);
+    assert_eq!(ids.allocate(Owner::Router), Ok(65_535));
+    assert_eq!(ids.allocate(Owner::Router), Ok(1));
+    for _ in 0..65_533 {
+        ids.allocate(Owner::Health).expect("free");
+    }
+    assert_eq!(ids.allocate(Owner::Health), Err(Error::NoEndpointId));
+    ids.release(400);
+    assert_eq!(ids.allocate(Owner::Health), Ok(400));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u32),
+    Del(u32),
+    Wait(u64),
+    Restart,
+    Move(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
