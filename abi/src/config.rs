@@ -21,6 +21,11 @@ pub struct Config {
     /// Flow events of one direction of a connection come at most this often, unless TCP flags are new. In
     /// [ticks](time::ticks).
     pub event_interval: u32,
+    /// Events that the packets of one source may cause on a CPU in each [tick](time::ticks), on average. One about a drop or an
+    /// ICMP error counts for eight.
+    pub event_rate: u32,
+    /// And at once, after a silence.
+    pub event_burst: u32,
     /// Life of connections.
     pub ct: CtTimeouts,
     /// Lowest port that masquerading may choose, native order.
@@ -97,6 +102,9 @@ impl Config {
         host_ifindex: 0,
         net_ifindex: 0,
         event_interval: time::millis_to_ticks(5000),
+        // The ring holds some 14 000 events.
+        event_rate: 128,
+        event_burst: 2048,
         ct: CtTimeouts::STANDARD,
         // Above what Linux gives its own sockets by default (32768-60999), so the two never meet.
         nat_port_min: 61000,

@@ -60,6 +60,10 @@ pub mod ct_flags {
     pub const FIN_REPLY: u8 = 8;
     /// Picked up in the middle (no SYN seen), as after a restart with lost maps.
     pub const PICKED_UP: u8 = 16;
+    /// Packets of side A come by the uplink, and its address is none of this node's.
+    pub const A_OUTSIDE: u8 = 32;
+    /// The same of side B.
+    pub const B_OUTSIDE: u8 = 64;
 }
 
 /// Where a connection is in its life.

@@ -13,7 +13,8 @@ pub struct FragKey {
     pub dst: Addr16,
     /// Identification as it stands on the wire; IPv4 uses the first two bytes in memory.
     pub id: u32,
-    /// IP protocol number.
+    /// IPv4: the protocol number. IPv6: 44, because there source, destination and identification alone make the datagram, and
+    /// the number in a later fragment may be that of an extension header.
     pub proto: u8,
     /// Zero.
     pub _pad: [u8; 3],
@@ -29,4 +30,8 @@ pub struct FragValue {
     pub dport: Be16,
     /// [Beat](crate::time::beats) from which on the entry is stale.
     pub expires: u32,
+    /// Protocol number of the transport header.
+    pub proto: u8,
+    /// Zero.
+    pub _pad: [u8; 3],
 }

@@ -6,7 +6,7 @@
 use crate::{Addr16, Be16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Key of `pleo_lb_fe`.
+/// Key of `pleo_lb_fe`: a port of a Service, or its address ([`LbFrontendKey::any_port`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct LbFrontendKey {
@@ -18,6 +18,17 @@ pub struct LbFrontendKey {
     pub proto: u8,
     /// [`scope`].
     pub scope: u8,
+}
+
+// === impl LbFrontendKey ===
+
+impl LbFrontendKey {
+    /// The row that every address of a Service has beside those of its ports: whoever asks for another port is refused, and no
+    /// packet is sent there. Its value has no number and no backend.
+    #[inline(always)]
+    pub const fn any_port(addr: Addr16) -> Self {
+        Self { addr, port: Be16::ZERO, proto: 0, scope: scope::CLUSTER }
+    }
 }
 
 /// Values of [`LbFrontendKey::scope`].

@@ -188,7 +188,7 @@ spec!(
 spec!(NODE, "pleo_node", Array, u32, node::NodeValue, 1, 0, "Facts about the node");
 
 /// Bytes of work space that a program has per CPU.
-pub const SCRATCH_LEN: usize = 512;
+pub const SCRATCH_LEN: usize = 1024;
 spec!(SCRATCH, "pleo_scratch", PerCpuArray, u32, [u64; SCRATCH_LEN / 8], 1, 0, "Work space of the programs");
 
 spec!(

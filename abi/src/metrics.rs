@@ -26,13 +26,13 @@ pub enum Direction {
 
 /// Reasons that are no verdict on a packet but a count of something lost or odd.
 pub mod counter {
-    /// A flow event found no room in `pleo_events`, or was one of too many about drops.
+    /// A flow event found no room in `pleo_events`, or its source had caused too many already.
     pub const FLOW_EVENT_LOST: u8 = 100;
     /// A socket event found no room in `pleo_events`.
     pub const SOCK_EVENT_LOST: u8 = 101;
     /// A connection could not be written to `pleo_ct`; the packet went on untracked.
     pub const CT_INSERT_FAILED: u8 = 102;
-    /// A service had no backend.
+    /// A service had no backend, or not the port that was asked for.
     pub const NO_BACKEND: u8 = 103;
 
     /// Every counter with its name, for exporters.

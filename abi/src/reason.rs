@@ -48,6 +48,8 @@ numbered! {
         NoNatMapping = 167 "No mapping for NAT masquerade",
         /// The protocol cannot be translated.
         NatUnsupportedProtocol = 168 "Unsupported protocol for NAT masquerade",
+        /// The destination is the address of a Service: that is replaced in system calls, never in packets.
+        IsClusterIp = 174 "Is a ClusterIP",
         /// A later fragment whose first one was not seen.
         FragmentNotFound = 175 "First logical datagram fragment not found",
         /// A pod sent a frame with a VLAN tag: behind the uplink that would be another network.

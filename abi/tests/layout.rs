@@ -50,8 +50,8 @@ fn records_keep_their_layout() {
             dst_identity endpoint_id ether_type ifindex packets len src dst sport dport src_mac dst_mac _pad2 }
         SockEvent { header socket_cookie netns_cookie cgroup_id point verdict proto _pad service_id src_identity
             endpoint_id sport src dst dport _pad2 pid }
-        Config { magic layout flags host_ifindex net_ifindex event_interval ct nat_port_min nat_port_max
-            native4_prefixlen native6_prefixlen native4 native6 router4 router6 }
+        Config { magic layout flags host_ifindex net_ifindex event_interval event_rate event_burst ct
+            nat_port_min nat_port_max native4_prefixlen native6_prefixlen native4 native6 router4 router6 }
         CtTimeouts { tcp_syn tcp_established tcp_close unreplied replied icmp fragment }
     );
     insta::assert_snapshot!("layout", out);

@@ -56,7 +56,11 @@ fn shapes() -> Vec<(&'static MapSpec, String)> {
             record!(NatKey { src dst sport dport proto dir }),
             record!(NatValue { addr port flags expires }),
         ),
-        (&maps::FRAG, record!(FragKey { src dst id proto }), record!(FragValue { sport dport expires })),
+        (
+            &maps::FRAG,
+            record!(FragKey { src dst id proto }),
+            record!(FragValue { sport dport expires proto _pad }),
+        ),
         (&maps::METRICS, number(), record!(MetricValue { packets bytes })),
         (&maps::NODE, number(), record!(NodeValue { uplink_ifindex uplink_mtu addr4 addr6 })),
         (

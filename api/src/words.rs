@@ -67,6 +67,7 @@ pub fn drop_reason(reason: DropReason) -> String {
         }
         let lower = word.to_lowercase();
         match lower.chars().next() {
+            Some(_) if word == "CLUSTERIP" => words.push_str("ClusterIP"),
             Some(_) if acronym => words.push_str(word),
             Some(first) if at == 0 => {
                 words.extend(first.to_uppercase());

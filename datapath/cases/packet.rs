@@ -116,7 +116,11 @@ fn payload(layers: &[&str], src: IpAddr, dst: IpAddr) -> (u8, Vec<u8>) {
     let rest = &layers[1..];
     let port = |n: usize| number::<u16>(words[n]).to_be_bytes();
     match words[0] {
-        "data" => (17, vec![0xaa; number(words[1])]),
+        // In a later fragment it may be the middle of an extension header.
+        "data" => {
+            let next = words.iter().position(|w| *w == "of").map_or(17, |i| number(words[i + 1]));
+            (next, vec![0xaa; number(words[1])])
+        }
         "proto" => (number(words[1]), payload(rest, src, dst).1),
         "hop-by-hop" | "destination" => {
             let (next, after) = payload(rest, src, dst);
@@ -277,6 +281,9 @@ fn render_transport(
 ) {
     if later {
         *text += &format!(" | data {}", b.len());
+        if proto == 60 {
+            *text += " of 60";
+        }
         return;
     }
     let port = |i: usize| u16::from_be_bytes([b[i], b[i + 1]]);

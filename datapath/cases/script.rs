@@ -15,7 +15,7 @@
 //!
 //! The world: pods 10.1.0.11 / fd01::11 on lxc1 (MACs 2:1 in the pod, 1:1 outside) and .12 on lxc2 (2:2, 1:2); the node is 10.1.0.1
 //! / fd01::1 to its pods and 192.0.2.1 / 2001:db8::1 on up0; all else is behind 192.0.2.2 / 2001:db8::2, where 10.1.1.5 is a pod
-//! of another node with identity 1005.
+//! of another node with identity 1005. 10.96.0.10 and fd96::10 are a Service's.
 
 use super::packet;
 use pleopod_abi::{

@@ -15,6 +15,7 @@ fn drop_reasons_read_as_words() {
     assert_eq!(drop_reason(DropReason::PolicyDenied), "Policy denied");
     assert_eq!(drop_reason(DropReason::InvalidSourceIp), "Invalid source IP");
     assert_eq!(drop_reason(DropReason::StaleOrUnroutableIp), "Stale or unroutable IP");
+    assert_eq!(drop_reason(DropReason::IsAClusterip), "Is a ClusterIP");
     assert_eq!(drop_reason(DropReason::FibLookupFailed), "FIB lookup failed");
     assert_eq!(drop_reason(DropReason::DropHostNotReady), "Host not ready");
 }

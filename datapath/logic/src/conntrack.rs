@@ -23,6 +23,12 @@ pub struct Seen {
     pub beat: u32,
 }
 
+/// The mark of a connection one side of which was found to be outside.
+#[inline(always)]
+pub const fn outside_mark(source_is_a: bool) -> u8 {
+    if source_is_a { ct_flags::A_OUTSIDE } else { ct_flags::B_OUTSIDE }
+}
+
 /// What a step found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {

@@ -7,6 +7,7 @@
 #![no_std]
 #![deny(missing_docs)]
 
+pub mod allowance;
 pub mod checksum;
 pub mod conntrack;
 pub mod nat;

@@ -61,7 +61,8 @@ pub enum Kind {
 const MAX_EXTENSIONS: usize = 6;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
+/// Number of the IPv6 fragment header (RFC 8200 section 4.5).
+pub const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 

@@ -34,11 +34,14 @@ const REDIRECT: i32 = 7;
 const BEAT: u32 = 100;
 const TICK: u32 = 100_000;
 
+/// Ports and protocol.
+type FirstFragment = (Be16, Be16, u8);
+
 struct Model {
     config: Config,
     endpoints: HashMap<Addr16, EndpointValue>,
     connections: HashMap<CtKey, CtValue>,
-    fragments: HashMap<(Addr16, Addr16, u32, u8), (Be16, Be16)>,
+    fragments: HashMap<(Addr16, Addr16, u32, u8), FirstFragment>,
 }
 
 /// What is known of a packet on its way; the counterpart of the programs' `Scene`.
@@ -107,25 +110,25 @@ impl Model {
         if p.shape & shape::FRAGMENT == 0 {
             return Ok(());
         }
-        let key = (p.tuple.src, p.tuple.dst, p.fragment_id, p.tuple.proto);
+        let proto = if p.shape & shape::V6 == 0 { p.tuple.proto } else { parse::FRAGMENT };
+        let key = (p.tuple.src, p.tuple.dst, p.fragment_id, proto);
         if p.shape & shape::LATER_FRAGMENT == 0 {
-            self.fragments.insert(key, (p.tuple.sport, p.tuple.dport));
+            self.fragments.insert(key, (p.tuple.sport, p.tuple.dport, p.tuple.proto));
             return Ok(());
         }
-        let (sport, dport) = self.fragments.get(&key).ok_or(DropReason::FragmentNotFound)?;
-        (p.tuple.sport, p.tuple.dport) = (*sport, *dport);
+        let first = self.fragments.get(&key).ok_or(DropReason::FragmentNotFound)?;
+        (p.tuple.sport, p.tuple.dport, p.tuple.proto) = *first;
         Ok(())
     }
 
     fn track(&mut self, scene: &mut Scene, outside: bool) -> Result<(), DropReason> {
         if !self.has(config_flags::CONNTRACK) {
+            self.comes_from_outside(scene, outside)?;
             scene.packets = u32::from(self.has(config_flags::EVENT_PER_PACKET));
             return Ok(());
         }
         if scene.parsed.shape & shape::ICMP_ERROR != 0 {
-            if outside && self.endpoints.contains_key(&scene.parsed.tuple.src) {
-                return Err(DropReason::InvalidSourceIp);
-            }
+            self.comes_from_outside(scene, outside)?;
             scene.packets = 1;
             let mut quoted = Parsed::default();
             if parse::quoted(&scene.bytes[..], &scene.parsed, &mut quoted).is_some()
@@ -138,7 +141,13 @@ impl Model {
         let (key, source_is_a) = scene.parsed.tuple.key();
         let (proto, tcp_flags) = (scene.parsed.tuple.proto, scene.parsed.tcp_flags);
         let seen = Seen { proto, tcp_flags, source_is_a, beat: BEAT };
+        let known = self.connections.get(&key).map(|entry| entry.flags);
+        let mark = conntrack::outside_mark(source_is_a);
+        if known.is_some_and(|flags| outside != (flags & mark != 0)) {
+            self.comes_from_outside(scene, outside)?;
+        }
         if let Some(entry) = self.connections.get_mut(&key) {
+            entry.flags = entry.flags & !mark | if outside { mark } else { 0 };
             let step = conntrack::step(entry, &seen, scene.src_identity, &self.config.ct);
             scene.ct = step.verdict;
             let all = self.config.flags & config_flags::EVENT_PER_PACKET != 0;
@@ -147,17 +156,28 @@ impl Model {
                 report::note(entry, step.way, proto, tcp_flags, TICK, interval).map_or(0, |r| r.packets);
             return Ok(());
         }
-        if outside && self.endpoints.contains_key(&scene.parsed.tuple.src) {
-            return Err(DropReason::InvalidSourceIp);
+        self.comes_from_outside(scene, outside)?;
+        if scene.direction == Direction::Egress && Self::is_service(&scene.parsed.tuple.dst) {
+            return Err(DropReason::IsClusterIp);
         }
         if scene.src_identity == 0 {
             scene.src_identity = self.identity(&scene.parsed.tuple.src);
         }
         let mut entry = conntrack::open(&seen, scene.src_identity, &self.config.ct);
+        entry.flags |= if outside { mark } else { 0 };
         report::note(&mut entry, 0, proto, tcp_flags, TICK, 0);
         self.connections.insert(key, entry);
         (scene.ct, scene.packets) = (CtVerdict::New, 1);
         Ok(())
+    }
+
+    fn is_service(addr: &Addr16) -> bool {
+        [ip("10.96.0.10"), ip("fd96::10")].contains(addr)
+    }
+
+    fn comes_from_outside(&self, scene: &Scene, outside: bool) -> Result<(), DropReason> {
+        let ours = outside && self.endpoints.contains_key(&scene.parsed.tuple.src);
+        if ours { Err(DropReason::InvalidSourceIp) } else { Ok(()) }
     }
 
     fn run_from_pod(&mut self, scene: &mut Scene) -> Result<Left, DropReason> {
@@ -176,6 +196,7 @@ impl Model {
         let owner = self.endpoints.get(&scene.parsed.tuple.dst).copied();
         match (way(&scene.parsed, owner.as_ref()), owner) {
             (Way::Pod, Some(pod)) => Ok(scene.deliver(&pod)),
+            (Way::Out, _) if Self::is_service(&scene.parsed.tuple.dst) => Err(DropReason::IsClusterIp),
             // The route of the node's own pods leads to pleo_host, all others to the uplink.
             (Way::Out, _) if !scene.parsed.tuple.dst.to_string().starts_with("10.1.0.") => {
                 scene.point = ObservationPoint::ToNetwork;
@@ -205,11 +226,13 @@ impl Model {
     fn run_from_uplink(&mut self, scene: &mut Scene) -> Result<Left, DropReason> {
         let passed = Ok((NEXT, ForwardReason::Passed));
         let Ok(Kind::Ip) = scene.parse() else { return passed };
-        let Some(pod) = self.endpoints.get(&scene.parsed.tuple.dst).copied() else { return passed };
-        if way(&scene.parsed, Some(&pod)) != Way::Pod {
-            return passed;
-        }
-        scene.dst_identity = pod.identity;
+        let pod = self.endpoints.get(&scene.parsed.tuple.dst).copied();
+        scene.dst_identity = pod.map_or(0, |pod| pod.identity);
+        let claimed = self.endpoints.get(&scene.parsed.tuple.src).is_some_and(|from| from.flags == 0);
+        let Some(pod) = pod.filter(|pod| way(&scene.parsed, Some(pod)) == Way::Pod) else {
+            let spoofed = claimed && !spoof::is_link_chatter(&scene.parsed);
+            return if spoofed { Err(DropReason::InvalidSourceIp) } else { passed };
+        };
         self.fragment(scene)?;
         self.track(scene, true)?;
         Ok(scene.deliver(&pod))

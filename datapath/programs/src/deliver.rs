@@ -4,7 +4,7 @@ use crate::{
     emit::NEXT,
     maps,
     nat::keeps_source,
-    scene::{Scene, node},
+    scene::{Scene, is_service, node},
     skb::Skb,
 };
 use aya_ebpf::{
@@ -58,13 +58,16 @@ pub struct NextHop {
 
 /// Where the packet goes next. `None`: only the stack can help (no route, another interface than the uplink, too big).
 ///
+/// # Errors
+/// The destination is a Service's address: a connection that was there before the Service, or an ICMP error.
+///
 /// An answer of the routing table counts for the flow for some ticks: asking it costs half as much as all the rest. So does the
 /// answer to whether the destination is reached with the pod's own address, which saves to_uplink from asking for each packet.
 #[inline(always)]
-pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
-    let node = node()?;
+pub fn next_hop(skb: Skb, scene: &Scene) -> Result<Option<NextHop>, DropReason> {
+    let Some(node) = node() else { return Ok(None) };
     let tick = ticks(scene.now);
-    let place = maps::pleo_routes.get_ptr_mut(place(&scene.parsed))?;
+    let Some(place) = maps::pleo_routes.get_ptr_mut(place(&scene.parsed)) else { return Ok(None) };
     // SAFETY: this CPU's own entry, used by one program at a time.
     let place = unsafe { &mut *place };
     let known = ticks_since(tick, place.tick) < ROUTE_LIFE && is_of(place, &scene.parsed);
@@ -73,9 +76,12 @@ pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
         neighbour.nh_family = u32::from(place.family);
         neighbour.__bindgen_anon_1.ipv6_nh = place.next_hop;
         let native = place.flags & route_flags::NATIVE != 0;
-        return Some(NextHop { native, ifindex: place.ifindex, neighbour });
+        return Ok(Some(NextHop { native, ifindex: place.ifindex, neighbour }));
     }
-    let hop = ask(skb, scene, node.uplink_ifindex)?;
+    if is_service(&scene.parsed.tuple.dst) {
+        return Err(DropReason::IsClusterIp);
+    }
+    let Some(hop) = ask(skb, scene, node.uplink_ifindex) else { return Ok(None) };
     let tuple = &scene.parsed.tuple;
     *place = RouteValue {
         src: tuple.src,
@@ -91,7 +97,7 @@ pub fn next_hop(skb: Skb, scene: &Scene) -> Option<NextHop> {
         tick,
         ifindex: hop.ifindex,
     };
-    Some(hop)
+    Ok(Some(hop))
 }
 
 /// The entry of a flow.

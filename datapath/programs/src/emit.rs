@@ -16,13 +16,14 @@ use pleopod_abi::{
     reason::Verdict,
     time::ticks,
 };
-use pleopod_datapath_logic::parse::shape;
+use pleopod_datapath_logic::{
+    allowance::{COST, COST_EACH, bucket_of, pay},
+    parse::shape,
+};
 
 /// Let the next program, and in the end the stack, have the packet.
 pub const NEXT: i32 = -1;
 const DROP: i32 = 2;
-/// Events about drops per tick (1.05 ms) and CPU.
-const DROPS_PER_TICK: u32 = 16;
 const REDIRECT: i64 = 7;
 const NEW: u8 = CtVerdict::New as u8;
 const ESTABLISHED: u8 = CtVerdict::Established as u8;
@@ -34,30 +35,30 @@ pub fn finish(scene: &mut Scene, ret: i32) -> i32 {
     forget();
     let (reason, direction) = (scene.reason, scene.direction);
     count_raw(u32::from(reason) << 2 | u32::from(direction), scene.len);
-    if has(config_flags::FLOW_EVENTS) && (drop_is_told(scene) || (scene.packets != 0 && scene.dropped == 0)) {
+    if has(config_flags::FLOW_EVENTS) && scene.packets | u32::from(scene.dropped) != 0 && may_tell(scene) {
         report(scene);
     }
     ret
 }
 
-/// Drops are told one by one, but a flood of them must not push everything else out of the ring. All are counted, and so are those
-/// that are not told.
+/// Whether the source may cause one more event: a flood must not push what others do out of the ring. What is not told is counted.
+///
+/// A source is an address; for drops the interface, because they are often for an address that is not the sender's.
 #[inline(always)]
-fn drop_is_told(scene: &mut Scene) -> bool {
-    if scene.dropped == 0 {
-        return false;
+fn may_tell(scene: &mut Scene) -> bool {
+    let error = scene.parsed.shape & shape::ICMP_ERROR != 0;
+    let cost = if scene.dropped != 0 || error { COST_EACH } else { COST };
+    if has(config_flags::EVENT_PER_PACKET) && cost == COST {
+        return true;
     }
+    let source = if scene.dropped != 0 { scene.ifindex } else { scene.parsed.tuple.src.words()[3] };
     let tick = ticks(scene.now);
-    if scene.drops_tick != tick {
-        scene.drops_tick = tick;
-        scene.drops_told = 0;
-    }
-    if scene.drops_told >= DROPS_PER_TICK {
+    let bucket = &mut scene.allowance[bucket_of(source)];
+    let enough = pay(bucket, tick, cost, config!(event_rate), config!(event_burst));
+    if !enough {
         count_raw(u32::from(counter::FLOW_EVENT_LOST) << 2 | u32::from(scene.direction), 0);
-        return false;
     }
-    scene.drops_told += 1;
-    true
+    enough
 }
 
 // === impl Scene ===

@@ -67,11 +67,11 @@ fn judge(skb: Skb, scene: &mut Scene, own: Option<&EndpointValue>) -> Result<i32
         scene.endpoint_id = own.id;
     }
     track::fragment(scene)?;
-    track::track(skb, scene, false)?;
+    track::track(skb, scene, track::Origin::Pod)?;
     let owner = endpoint(&scene.parsed.tuple.dst);
     match (way(&scene.parsed, owner), owner) {
         (Way::Pod, Some(pod)) => Ok(to_local_pod(skb, scene, pod)),
-        (Way::Out, _) => Ok(out(skb, scene)),
+        (Way::Out, _) => out(skb, scene),
         _ => {
             note_host(scene, owner);
             Ok(to_stack(scene))
@@ -80,12 +80,12 @@ fn judge(skb: Skb, scene: &mut Scene, own: Option<&EndpointValue>) -> Result<i32
 }
 
 #[inline(always)]
-fn out(skb: Skb, scene: &mut Scene) -> i32 {
-    let Some(mut hop) = next_hop(skb, scene) else { return to_stack(scene) };
+fn out(skb: Skb, scene: &mut Scene) -> Result<i32, DropReason> {
+    let Some(mut hop) = next_hop(skb, scene)? else { return Ok(to_stack(scene)) };
     if hop.native {
         skb.mark_done();
     }
-    to_network(skb, scene, &mut hop)
+    Ok(to_network(skb, scene, &mut hop))
 }
 
 #[inline(always)]

@@ -24,6 +24,7 @@ use pleopod_abi::{
 use pleopod_datapath_logic::{
     parse::Kind,
     route::{Way, way},
+    spoof,
 };
 
 #[classifier]
@@ -40,11 +41,13 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
         return pass(scene);
     }
     let Ok(Kind::Ip) = scene.parse(skb) else { return pass(scene) };
-    let Some(owner) = endpoint(&scene.parsed.tuple.dst) else { return pass(scene) };
-    let target =
-        if owner.flags & endpoint_flags::HOST == 0 { Ok(Some(owner)) } else { to_node(skb, scene, owner) };
+    let target = match endpoint(&scene.parsed.tuple.dst) {
+        Some(owner) if owner.flags & endpoint_flags::HOST != 0 => to_node(skb, scene, owner),
+        owner => Ok(owner),
+    };
     let ret = match target {
         Ok(Some(target)) if is_ours(scene, target) => judge(skb, scene, target),
+        Ok(_) if claims_a_pod(scene) => Err(DropReason::InvalidSourceIp),
         Ok(_) => return pass(scene),
         Err(reason) => Err(reason),
     };
@@ -61,13 +64,21 @@ fn is_ours(scene: &Scene, target: &EndpointValue) -> bool {
     target.flags & endpoint_flags::HOST != 0 || way(&scene.parsed, Some(target)) == Way::Pod
 }
 
+/// Whether a packet that the stack shall have says that it comes from a pod of this node: it would answer it, or forward it. For
+/// the node's own addresses the stack sees to that itself.
+#[inline(always)]
+fn claims_a_pod(scene: &Scene) -> bool {
+    let from = endpoint(&scene.parsed.tuple.src);
+    from.is_some_and(|e| e.flags & endpoint_flags::HOST == 0) && !spoof::is_link_chatter(&scene.parsed)
+}
+
 #[inline(always)]
 fn judge(skb: Skb, scene: &mut Scene, target: &EndpointValue) -> Result<i32, DropReason> {
     let node = target.flags & endpoint_flags::HOST != 0;
     scene.endpoint_id = target.id;
     scene.dst_identity = target.identity;
     track::fragment(scene)?;
-    track::track(skb, scene, !node)?;
+    track::track(skb, scene, track::Origin::Outside)?;
     if node {
         scene.point = ObservationPoint::ToHost as u8;
         return Ok(scene.forward(ForwardReason::ToHost, NEXT));

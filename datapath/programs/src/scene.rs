@@ -8,6 +8,7 @@ use pleopod_abi::{
     endpoint::{EndpointKey, EndpointValue},
     identity,
     ipcache::IpcacheKey,
+    lb::LbFrontendKey,
     maps::SCRATCH_LEN,
     metrics::Direction,
     nat::{NatKey, NatValue},
@@ -15,6 +16,7 @@ use pleopod_abi::{
     reason::ObservationPoint,
 };
 use pleopod_datapath_logic::{
+    allowance::{BUCKETS, Bucket},
     parse::{self, Kind, Parsed},
     wire::{Bytes as _, Ethernet},
 };
@@ -52,11 +54,10 @@ pub struct Scene {
     pub dst_identity: u32,
     /// Packets that the due event stands for; 0 when none is due.
     pub packets: u32,
-    /// Events about drops in this tick on this CPU. The two outlive the packet.
-    pub drops_told: u32,
-    pub drops_tick: u32,
     /// For masquerading.
     pub search: Search,
+    /// What sources may still tell. Outlives the packet.
+    pub allowance: [Bucket; BUCKETS],
 }
 
 /// The search of a port for a masqueraded connection.
@@ -124,6 +125,13 @@ pub fn forget() {
 pub fn endpoint(addr: &Addr16) -> Option<&'static EndpointValue> {
     // SAFETY: entries are only written by the agent, and freed after an RCU grace period; a program run lies within one.
     unsafe { maps::pleo_endpoints.get(EndpointKey { addr: *addr }) }
+}
+
+/// Whether an address is a Service's, which no packet may be sent to.
+#[inline(always)]
+pub fn is_service(addr: &Addr16) -> bool {
+    // SAFETY: as in `endpoint`.
+    unsafe { maps::pleo_lb_fe.get(LbFrontendKey::any_port(*addr)) }.is_some()
 }
 
 /// Who an address is: single addresses first, then prefixes.

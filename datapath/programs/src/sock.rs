@@ -7,6 +7,7 @@
 use crate::{
     config::{has, ready},
     emit, maps,
+    scene::is_service,
 };
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -103,7 +104,10 @@ fn forward(call: &Call, sticky: bool) -> i32 {
     let key = LbFrontendKey { addr: asked.addr, port: asked.port, proto: protocol, scope: scope::CLUSTER };
     // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
     let Some(frontend) = (unsafe { maps::pleo_lb_fe.get(key) }) else {
-        if protocol == proto::UDP && !sticky {
+        if is_service(&asked.addr) {
+            return refuse();
+        }
+        if !sticky {
             forget(call, &asked);
         }
         return ALLOW;
@@ -119,12 +123,7 @@ fn forward(call: &Call, sticky: bool) -> i32 {
             chosen = slot(again, random);
         }
     }
-    let Some(backend) = chosen else {
-        emit::count(counter::NO_BACKEND, Direction::Egress, 0);
-        // SAFETY: number only.
-        let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
-        return REFUSE;
-    };
+    let Some(backend) = chosen else { return refuse() };
     let there = Peer { addr: backend.addr, port: backend.port };
     let reverse = LbReverseKey { cookie, addr: there.addr, port: there.port, proto: protocol, _pad: [0; 5] };
     let service =
@@ -194,17 +193,31 @@ fn backward(call: &Call, always_report: bool) -> i32 {
     ALLOW
 }
 
-/// A UDP socket may connect again, to a backend by its own address: what it asked for before no longer counts.
+/// As a closed port would.
+#[inline(always)]
+fn refuse() -> i32 {
+    emit::count(counter::NO_BACKEND, Direction::Egress, 0);
+    // SAFETY: number only.
+    let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
+    REFUSE
+}
+
+/// A socket may connect again, to a backend by its own address: what it asked for before no longer counts. A TCP socket can do so
+/// when the first try failed.
 #[inline(always)]
 fn forget(call: &Call, peer: &Peer) {
     let key = LbReverseKey {
         cookie: call.cookie(),
         addr: peer.addr,
         port: peer.port,
-        proto: proto::UDP,
+        proto: call.protocol(),
         _pad: [0; 5],
     };
-    let _ = maps::pleo_lb_rev.remove(key);
+    // Looked for first, which takes no lock: nearly always there is none.
+    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
+    if unsafe { maps::pleo_lb_rev.get(key) }.is_some() {
+        let _ = maps::pleo_lb_rev.remove(key);
+    }
 }
 
 #[inline(always)]

@@ -38,6 +38,6 @@ fn judge(skb: Skb, scene: &mut Scene) -> Result<i32, DropReason> {
             if sender.flags & endpoint_flags::HOST != 0 { identity::HOST } else { sender.identity };
     }
     track::fragment(scene)?;
-    track::track(skb, scene, false)?;
+    track::track(skb, scene, track::Origin::Stack)?;
     Ok(scene.forward(ForwardReason::ToEndpoint, NEXT))
 }

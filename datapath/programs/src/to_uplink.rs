@@ -54,7 +54,7 @@ fn judge(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
     }
     scene.dst_identity = peer;
     track::fragment(scene)?;
-    track::track(skb, scene, false)?;
+    track::track(skb, scene, track::Origin::Stack)?;
     Ok(Some(scene.forward(ForwardReason::ToNetwork, NEXT)))
 }
 

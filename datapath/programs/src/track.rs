@@ -3,7 +3,7 @@
 use crate::{
     config::{config, has},
     emit, maps,
-    scene::{Scene, endpoint, forget, identity_of},
+    scene::{Scene, endpoint, forget, identity_of, is_service},
     skb::Skb,
 };
 use pleopod_abi::{
@@ -39,13 +39,14 @@ fn fragment_ports(scene: &mut Scene) -> Result<(), DropReason> {
         src: tuple.src,
         dst: tuple.dst,
         id: scene.parsed.fragment_id,
-        proto: tuple.proto,
+        proto: if scene.parsed.shape & shape::V6 == 0 { tuple.proto } else { parse::FRAGMENT },
         _pad: [0; 3],
     };
     let beat = beats(scene.now);
     if scene.parsed.shape & shape::LATER_FRAGMENT == 0 {
         let expires = beat.wrapping_add(config!(ct.fragment));
-        let value = FragValue { sport: tuple.sport, dport: tuple.dport, expires };
+        let value =
+            FragValue { sport: tuple.sport, dport: tuple.dport, expires, proto: tuple.proto, _pad: [0; 3] };
         // A full map only costs the later fragments of this datagram.
         let _ = maps::pleo_frag.insert(key, value, BPF_ANY);
         return Ok(());
@@ -55,28 +56,44 @@ fn fragment_ports(scene: &mut Scene) -> Result<(), DropReason> {
         Some(found) if found.expires > beat => {
             tuple.sport = found.sport;
             tuple.dport = found.dport;
+            tuple.proto = found.proto;
             Ok(())
         }
         _ => Err(DropReason::FragmentNotFound),
     }
 }
 
+/// Where a packet comes from.
+#[derive(Clone, Copy)]
+pub enum Origin {
+    /// A pod of this node.
+    Pod,
+    /// The node's stack.
+    Stack,
+    /// The uplink.
+    Outside,
+}
+
 /// Finds or makes the entry of the packet's connection and decides whether an event is due.
 ///
 /// # Errors
-/// Nobody outside has an address of this node: a connection that such a one would open from there is refused. Asked once per
-/// connection, when its entry is made.
+/// Nobody outside has an address of this node: no packet from there may say so. The answer is kept in the connection's entry, so
+/// that it is looked up once for each. And no connection is opened to a Service's own address: sockets ask for a backend.
 #[inline(always)]
-pub fn track(skb: Skb, scene: &mut Scene, outside: bool) -> Result<(), DropReason> {
+pub fn track(skb: Skb, scene: &mut Scene, from: Origin) -> Result<(), DropReason> {
+    let outside = matches!(from, Origin::Outside);
     if !has(config_flags::CONNTRACK) {
+        if outside {
+            comes_from_outside(scene)?;
+        }
         if has(config_flags::EVENT_PER_PACKET) {
             scene.packets = 1;
         }
         return Ok(());
     }
     if scene.parsed.shape & shape::ICMP_ERROR != 0 {
-        if outside && endpoint(&scene.parsed.tuple.src).is_some() {
-            return Err(DropReason::InvalidSourceIp);
+        if outside {
+            comes_from_outside(scene)?;
         }
         related(skb, scene);
         return Ok(());
@@ -94,6 +111,14 @@ pub fn track(skb: Skb, scene: &mut Scene, outside: bool) -> Result<(), DropReaso
         // SAFETY: memory of the map, live until the program ends. Another CPU may write the same entry: fields are plain
         // numbers, a lost update costs an event or a beat of lifetime.
         let entry = unsafe { &mut *entry };
+        let mark = conntrack::outside_mark(source_is_a);
+        if outside != (entry.flags & mark != 0) {
+            if outside {
+                comes_from_outside(scene)?;
+            }
+            // Not outside any more: a pod has got the address meanwhile.
+            entry.flags ^= mark;
+        }
         let step = conntrack::step(entry, &seen, scene.src_identity, &timeouts);
         scene.ct = step.verdict as u8;
         scene.way = step.way as u8;
@@ -105,13 +130,19 @@ pub fn track(skb: Skb, scene: &mut Scene, outside: bool) -> Result<(), DropReaso
         }
         return Ok(());
     }
-    if outside && endpoint(&scene.parsed.tuple.src).is_some() {
-        return Err(DropReason::InvalidSourceIp);
+    if outside {
+        comes_from_outside(scene)?;
+    }
+    if matches!(from, Origin::Pod) && is_service(&scene.parsed.tuple.dst) {
+        return Err(DropReason::IsClusterIp);
     }
     if scene.src_identity == identity::UNKNOWN {
         scene.src_identity = identity_of(&scene.parsed.tuple.src);
     }
     let mut entry = conntrack::open(&seen, scene.src_identity, &timeouts);
+    if outside {
+        entry.flags |= conntrack::outside_mark(source_is_a);
+    }
     report::note(&mut entry, 0, seen.proto, seen.tcp_flags, ticks(now), 0);
     scene.ct = CtVerdict::New as u8;
     scene.packets = 1;
@@ -119,6 +150,16 @@ pub fn track(skb: Skb, scene: &mut Scene, outside: bool) -> Result<(), DropReaso
         emit::count(counter::CT_INSERT_FAILED, Direction::Unknown, scene.len);
     }
     Ok(())
+}
+
+/// # Errors
+/// The source is an address of this node.
+#[inline(always)]
+pub fn comes_from_outside(scene: &Scene) -> Result<(), DropReason> {
+    match endpoint(&scene.parsed.tuple.src) {
+        Some(_) => Err(DropReason::InvalidSourceIp),
+        None => Ok(()),
+    }
 }
 
 /// An ICMP error belongs to the connection of the packet it quotes; it makes no entry of its own.

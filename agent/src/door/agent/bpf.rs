@@ -267,7 +267,7 @@ fn frag(connections: &Connections) -> Result<Cells, Status> {
             k.src.to_string(),
             k.dst.to_string(),
             k.id.to_string(),
-            proto(k.proto),
+            proto(v.proto),
             v.sport.to_string(),
             v.dport.to_string(),
             left(v.expires),

@@ -156,25 +156,67 @@ fn what_the_node_forwards_is_not_its_own() {
     }
 }
 
+/// Hands a packet to from_pod, so many times.
+fn flood(ebpf: &mut Ebpf, packet: &str, repeat: u32) {
+    let program: &mut SchedClassifier = ebpf.program_mut("from_pod").unwrap().try_into().unwrap();
+    program
+        .test_run(TestRunOptions {
+            data_in: Some(&packet::build(packet)),
+            data_out: None,
+            ctx_in: None,
+            ctx_out: None,
+            repeat,
+            attrs: TestRunAttrs::new(),
+        })
+        .unwrap();
+}
+
+/// Events that were not told.
+fn lost(ebpf: &Ebpf) -> usize {
+    let of = |direction| loaded::metric(ebpf, metric_index(counter::FLOW_EVENT_LOST, direction));
+    (of(Direction::Ingress) + of(Direction::Egress)) as usize
+}
+
 #[test]
 fn a_flood_of_drops_is_told_in_part_and_counted_in_full() {
     let net = Net::new(Config::STANDARD);
     let mut ebpf = net.attach();
-    let spoofed = packet::build("eth 2:1 > 1:1 | ip 203.0.113.1 > 10.1.0.12 ttl 64 | udp 1 > 2");
-    let program: &mut SchedClassifier = ebpf.program_mut("from_pod").unwrap().try_into().unwrap();
-    program
-        .test_run(TestRunOptions {
-            data_in: Some(&spoofed),
-            data_out: None,
-            ctx_in: None,
-            ctx_out: None,
-            repeat: 500,
-            attrs: TestRunAttrs::new(),
-        })
-        .unwrap();
-    let count = |reason| loaded::metric(&ebpf, metric_index(reason, Direction::Egress));
-    let (dropped, lost) = (count(DropReason::InvalidSourceIp as u8), count(counter::FLOW_EVENT_LOST));
-    let told = lines(&mut ebpf).iter().filter(|line| line.contains("203.0.113.1")).count() as u64;
+    flood(&mut ebpf, "eth 2:1 > 1:1 | ip 203.0.113.1 > 10.1.0.12 ttl 64 | udp 1 > 2", 500);
+    let dropped = loaded::metric(&ebpf, metric_index(DropReason::InvalidSourceIp as u8, Direction::Egress));
+    let told = lines(&mut ebpf).iter().filter(|line| line.contains("203.0.113.1")).count();
+    let lost = lost(&ebpf);
     assert_eq!((dropped, told + lost), (500, 500), "{told} told, {lost} lost");
     assert!((16..500).contains(&told), "{told} told");
+}
+
+/// The ring of the tests has room for some 450 events: the floods would fill it.
+#[test]
+fn a_flood_from_one_pod_leaves_room_for_the_events_of_others() {
+    let net = Net::new(Config::STANDARD);
+    let config = Config {
+        event_rate: 1,
+        event_burst: 160,
+        flags: Config::STANDARD.flags & !pleopod_abi::config::config_flags::ANTI_SPOOF,
+        ..Config::STANDARD
+    };
+    for what in ["connections", "errors", "drops"] {
+        let mut ebpf = net.fill(&config);
+        loaded::load(&mut ebpf, "from_pod");
+        let from = "eth 2:1 > 1:1 | ip 10.1.0.11 > 10.1.0.12 ttl 64";
+        match what {
+            "connections" => (1..=600).for_each(|n| flood(&mut ebpf, &format!("{from} | udp {n} > 53"), 1)),
+            "errors" => {
+                let quoted = "ip 10.1.0.12 > 10.1.0.11 ttl 63 | udp 4 > 5";
+                flood(&mut ebpf, &format!("{from} | icmp 3/3 | {quoted}"), 600);
+            }
+            _ => flood(&mut ebpf, &format!("{from} | udp 1 > 2 | cut 36"), 600),
+        }
+        let lost = lost(&ebpf);
+        flood(&mut ebpf, "eth 2:2 > 1:2 | ip 10.1.0.12 > 10.1.0.11 ttl 64 | udp 5 > 6", 1);
+        let (of_one, of_others): (Vec<_>, Vec<_>) =
+            lines(&mut ebpf).into_iter().partition(|line| line.starts_with("10.1.0.11 "));
+        assert_eq!(of_others.len(), 1, "after a flood of {what}: {of_others:?}");
+        assert_eq!(of_one.len() + lost, 600, "{what}: {} told, {lost} lost", of_one.len());
+        assert!((16..450).contains(&of_one.len()), "{what}: {} told", of_one.len());
+    }
 }

@@ -9,6 +9,7 @@ use pleopod_abi::{
     Addr16, Config,
     endpoint::{EndpointKey, EndpointValue, endpoint_flags},
     ipcache::{IpcacheKey, IpcacheValue},
+    lb::{LbFrontendKey, LbFrontendValue},
     node::NodeValue,
 };
 use std::{
@@ -147,6 +148,10 @@ impl Net {
             let value =
                 EndpointValue { identity: 1, flags: endpoint_flags::HOST, ..EndpointValue::default() };
             loaded::put(&mut ebpf, "pleo_endpoints", &EndpointKey { addr: addr16(addr) }, &value);
+        }
+        for addr in ["10.96.0.10", "fd96::10"] {
+            let any = LbFrontendKey::any_port(addr16(addr));
+            loaded::put(&mut ebpf, "pleo_lb_fe", &any, &LbFrontendValue::default());
         }
         let node = NodeValue {
             uplink_ifindex: self.ifindex("up0"),

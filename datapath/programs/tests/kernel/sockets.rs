@@ -28,6 +28,9 @@ const CHILD: &str = "PLEO_TEST_CHILD_CGROUP";
 const SERVICE: &str = "10.96.0.10:80";
 const SERVICE6: &str = "[fd96::10]:80";
 const EMPTY: &str = "10.96.0.11:80";
+/// A Service whose backend listens only after the first try.
+const LATE: &str = "10.96.0.12:80";
+const LATE_BACKEND: &str = "127.0.0.1:29184";
 /// Below the range of ports that sockets get by themselves.
 const FIRST: u16 = 29180;
 
@@ -105,6 +108,12 @@ fn sockets_choose_a_backend_and_still_see_the_service() {
     service(&mut ebpf, 8, proto::UDP, SERVICE, &backends("127.0.0.1"));
     service(&mut ebpf, 9, proto::TCP, SERVICE6, &backends("[::1]"));
     service(&mut ebpf, 10, proto::TCP, EMPTY, &[]);
+    service(&mut ebpf, 11, proto::TCP, LATE, &[LATE_BACKEND.parse().unwrap()]);
+    for at in [SERVICE, SERVICE6] {
+        let addr = at.parse::<SocketAddr>().unwrap().ip();
+        let any = LbFrontendKey::any_port(addr.into());
+        loaded::put(&mut ebpf, "pleo_lb_fe", &any, &LbFrontendValue::default());
+    }
 
     let out = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "sockets::child", "--nocapture"])
@@ -114,9 +123,12 @@ fn sockets_choose_a_backend_and_still_see_the_service() {
     let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success() && text.contains("1 passed"), "{text}");
 
-    assert_eq!(loaded::metric(&ebpf, metric_index(counter::NO_BACKEND, Direction::Egress)), 1);
+    assert_eq!(loaded::metric(&ebpf, metric_index(counter::NO_BACKEND, Direction::Egress)), 10);
     let entries = loaded::dump::<LbReverseKey, LbReverseValue, 32, 24>(&ebpf, "pleo_lb_rev");
-    assert!(entries.iter().all(|(k, v)| k.cookie != 0 && [7, 8, 9].contains(&v.service_id)), "{entries:?}");
+    assert!(
+        entries.iter().all(|(k, v)| k.cookie != 0 && [7, 8, 9, 11].contains(&v.service_id)),
+        "{entries:?}"
+    );
     assert!(entries.iter().any(|(_, v)| v.addr == addr16("fd96::10") && v.port.get() == 80));
 
     let mut ring = RingBuf::try_from(ebpf.map_mut("pleo_events").unwrap()).unwrap();
@@ -200,9 +212,30 @@ fn child() {
         assert_eq!(socket.peer_addr().unwrap(), backend);
     }
 
+    // A TCP socket that is refused by the Service may go on to a backend itself: the Service is forgotten, too.
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    let late: SocketAddr = LATE_BACKEND.parse().unwrap();
+    let asked_late: SocketAddr = LATE.parse().unwrap();
+    assert_eq!(rustix::net::connect(&socket, &asked_late), Err(rustix::io::Errno::CONNREFUSED));
+    let _listener = TcpListener::bind(late).unwrap();
+    rustix::net::connect(&socket, &late).unwrap();
+    assert_eq!(TcpStream::from(socket).peer_addr().unwrap(), late);
+    assert_eq!(TcpStream::connect(asked_late).unwrap().peer_addr().unwrap(), asked_late);
+
     // No backend: refused, as a closed port would be.
-    let refused = TcpStream::connect(EMPTY).unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{refused}");
+    let refused = |result: std::io::Result<()>| {
+        assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    };
+    refused(TcpStream::connect(EMPTY).map(drop));
+    // So is a port that the Service has not: nothing else has its address.
+    for at in ["10.96.0.10:81", "[fd96::10]:81", "[::ffff:10.96.0.10]:81"] {
+        refused(TcpStream::connect(at).map(drop));
+        let local = if at.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = UdpSocket::bind(local).unwrap();
+        refused(socket.connect(at));
+        refused(socket.send_to(b"hello", at).map(drop));
+    }
 }
 
 fn answer(listener: TcpListener, number: u8) {
