@@ -68,10 +68,13 @@ impl Collector for FromCore {
             (MetricKind::Counter, "datapath_events", "Things lost or odd in the programs"),
         ] {
             let of_kind = || scrape.datapath.iter().filter(|m| m.kind == kind);
-            family(&mut encoder, &format!("{name}_packets"), help, of_kind(), |m| m.packets)?;
-            if kind != MetricKind::Counter {
-                family(&mut encoder, &format!("{name}_bytes"), help, of_kind(), |m| m.bytes)?;
+            if kind == MetricKind::Counter {
+                // What is counted is no packet, and has no size.
+                family(&mut encoder, name, help, of_kind(), |m| m.packets)?;
+                continue;
             }
+            family(&mut encoder, &format!("{name}_packets"), help, of_kind(), |m| m.packets)?;
+            family(&mut encoder, &format!("{name}_bytes"), help, of_kind(), |m| m.bytes)?;
         }
         for (name, help, value) in &scrape.gauges {
             let gauge = ConstGauge::new(*value);
@@ -117,11 +120,11 @@ fn scrape(core: &mut Core) -> Scrape {
             ("endpoints", "Pods of this node that are connected", clamp(core.ipam.leases().count())),
             ("ipam_addresses_used", "IPv4 addresses in use", clamp(usage.used)),
             (
-                "ipam_addresses_total",
+                "ipam_addresses_capacity",
                 "IPv4 addresses that can be given",
                 i64::try_from(usage.total).unwrap_or(i64::MAX),
             ),
-            ("service_frontends", "Service frontends", clamp(core.services.frontends().len())),
+            ("service_frontends", "Service frontends", clamp(core.frontends().count())),
             ("identities", "Identities of the cluster", clamp(core.store.intent().identities.len())),
             ("object_problems", "Objects that ask for something that can't be", clamp(core.problems.len())),
         ],

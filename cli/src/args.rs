@@ -193,11 +193,10 @@ pub enum Ip {
 pub enum Service {
     /// List frontends
     List(Output),
-    /// Show one frontend
+    /// Show one frontend, or those of a Service or an address
     Get {
-        /// Its number
-        #[arg(value_parser = number)]
-        id: u32,
+        /// Its number, [NAMESPACE/]SERVICE, or ADDRESS:PORT
+        id: String,
         #[command(flatten)]
         output: Output,
     },

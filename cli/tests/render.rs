@@ -64,7 +64,7 @@ fn exit_codes_and_one_line_errors() {
     for (args, said) in [
         (&["endpoint", "lst"][..], "'lst'"),
         (&["endpoint", "get"], "<ID>"),
-        (&["service", "get", "svc"], "'svc' for '<ID>': expected a number"),
+        (&["identity", "get", "web"], "'web' for '<ID>': expected a number"),
         (&["observe", "--port", "http"], "'http' for '--port <PORT>': expected a number from 0 to 65535"),
         (&["observe", "--pod", "a", "--from-pod", "b"], "--pod cannot be combined"),
         (&["observe", "--ip", "10.0.0"], "10.0.0 is not an address or CIDR"),
@@ -75,6 +75,30 @@ fn exit_codes_and_one_line_errors() {
         let (code, error) = run(args);
         assert_eq!((code, error.lines().count()), (Some(2), 1), "{args:?}: {error}");
         assert!(error.starts_with("pleopod: ") && error.contains(said), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_service_is_found_by_number_name_and_address() {
+    let fixture = Fixture::start();
+    let ids = |which: &str| -> Vec<u64> {
+        let said = table(&fixture, &["service", "get", which, "-o", "json"]);
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let one = std::slice::from_ref(&said);
+        said.as_array().map_or(one, Vec::as_slice).iter().map(|s| s["id"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(ids("2"), [2]);
+    for which in ["svc", "default/svc", "10.97.1.148:80"] {
+        assert_eq!(ids(which), [2], "{which}");
+    }
+    assert_eq!(ids("kube-system/kube-dns"), [1]);
+    let whole = table(&fixture, &["service", "get", "svc"]);
+    assert!(whole.contains("ClusterIP") && whole.contains("172.16.1.111:80"), "{whole}");
+    for which in ["kube-dns", "10.97.1.148:81", "9", "10.97.1.148"] {
+        let output = pleopod(fixture.socket(), &["service", "get", which]);
+        assert_eq!(output.status.code(), Some(1), "{which}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(error, format!("pleopod: no service {which}: see `pleopod service list`\n"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! `pleopod service`: frontends and the backends a connection may be given.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use pleopod_api::agent;
@@ -17,17 +18,60 @@ pub async fn run(agent: &mut Agent, command: args::Service) -> Result<ExitCode> 
             print::facts(flags.output, &all, || columns(&all))?;
         }
         args::Service::Get { id, output } => {
-            let all = list(agent, id).await?;
-            let Some(one) = all.iter().find(|s| s.id == id) else {
-                return Err(Failure::failed(format!("no service {id}: see `pleopod service list`")));
-            };
-            match output.output {
-                Format::Table => print::facts(Format::Table, one, || columns(std::slice::from_ref(one)))?,
-                format => print::document(format, one)?,
+            let which = Which::from(id.as_str());
+            let mut found = list(agent, which.number()).await?;
+            found.retain(|service| which.is(service));
+            match (found.as_slice(), output.output, &which) {
+                ([], ..) => {
+                    return Err(Failure::failed(format!("no service {id}: see `pleopod service list`")));
+                }
+                (all, Format::Table, _) => print::facts(Format::Table, &found, || columns(all))?,
+                // A number is one frontend.
+                ([one], format, Which::Number(_)) => print::document(format, one)?,
+                (_, format, _) => print::document(format, &found)?,
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a person calls frontends by.
+enum Which {
+    Number(u32),
+    /// `address:port`, whatever the protocol.
+    Address(SocketAddr),
+    /// `namespace/name` of the Service.
+    Name(String),
+}
+
+// === impl Which ===
+
+impl From<&str> for Which {
+    fn from(text: &str) -> Self {
+        if let Ok(number) = text.parse() {
+            return Self::Number(number);
+        }
+        if let Ok(address) = text.parse() {
+            return Self::Address(address);
+        }
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        Self::Name(format!("{namespace}/{name}"))
+    }
+}
+
+impl Which {
+    /// What to ask the agent for; 0 for all.
+    fn number(&self) -> u32 {
+        if let Self::Number(number) = self { *number } else { 0 }
+    }
+
+    fn is(&self, service: &agent::Service) -> bool {
+        match self {
+            Self::Number(number) => service.id == *number,
+            Self::Address(address) => service.frontend.parse() == Ok(*address),
+            Self::Name(name) => service.name == *name,
+        }
+    }
 }
 
 /// Services by number; 0 for all.
