@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pleopod_apply::encode::service::is_served;
 use pleopod_flows::Eyes;
 use pleopod_intake::publish::Published;
 use pleopod_intake::{Changed, Event, Store};
@@ -420,6 +421,11 @@ impl Core {
     /// The local pod of an endpoint number.
     pub fn local(&self, endpoint_id: u16) -> Option<&LocalPod> {
         self.facts.local.values().find(|pod| pod.id == endpoint_id)
+    }
+
+    /// The frontends that the programs serve.
+    pub fn frontends(&self) -> impl Iterator<Item = (&FrontendKey, &pleopod_model::desired::Frontend)> {
+        self.services.frontends().iter().filter(|(_, frontend)| is_served(frontend.kind))
     }
 
     /// Services that changed since the last pass, for the incremental plan.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use pleopod_abi::Config;
 use pleopod_apply::kernel;
 use pleopod_model::ObjectName;
-use pleopod_model::desired::{Backend, BackendState, Frontend, FrontendKey};
-use pleopod_model::intent::{Protocol, ServiceType};
+use pleopod_model::desired::{Backend, Frontend, FrontendKey, FrontendKind};
+use pleopod_model::intent::Protocol;
 use pleopod_sys_bpf::{LoadOptions, Loaded, mount};
 
 type Failure = Box<dyn std::error::Error>;
@@ -72,14 +72,10 @@ fn key(n: u32) -> FrontendKey {
 fn frontend(n: u32, round: u32) -> Frontend {
     let [_, a, b, c] = n.to_be_bytes();
     let [.., d, e] = round.to_be_bytes();
-    let backend = |address| Backend { address, state: BackendState::Active, node: None, pod: None };
-    Frontend {
-        service: ObjectName::new("default", format!("svc-{n}")),
-        port_name: String::new(),
-        kind: ServiceType::ClusterIP,
-        backends: vec![
-            backend(SocketAddr::from(([172, 16 + a, b, c], 8080))),
-            backend(SocketAddr::from(([172, 32, d, e], 8080))),
-        ],
-    }
+    let backends = [([172, 16 + a, b, c], 8080), ([172, 32, d, e], 8080)];
+    Frontend::new(
+        ObjectName::new("default", format!("svc-{n}")),
+        FrontendKind::ClusterIP,
+        backends.map(|address| Backend::new(SocketAddr::from(address))),
+    )
 }

@@ -36,9 +36,8 @@ pub fn slice(n: u32, round: u32) -> EndpointSlice {
         addresses: vec![v4(address)],
         ready: true,
         serving: true,
-        terminating: false,
         node: Some("elsewhere".into()),
-        pod: None,
+        ..SliceEndpoint::default()
     };
     let moved = 0x0B80_0000 + (round * 8191 + n) % 0x40_0000;
     EndpointSlice {

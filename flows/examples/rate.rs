@@ -10,8 +10,10 @@ use pleopod_abi::event::{EVENT_VERSION, EventHeader, FlowEvent, flow_flags, kind
 use pleopod_abi::{Addr16, Be16, proto};
 use pleopod_flows::ring::Entry;
 use pleopod_flows::{Config, Eyes, Lookup, Peer, clock};
-use pleopod_model::desired::{Desired, Frontend, FrontendKey, IpcacheEntry, IpcacheSource, NodeFacts};
-use pleopod_model::intent::{ClusterEndpoint, Intent, Protocol, ServiceType};
+use pleopod_model::desired::{
+    Desired, Frontend, FrontendKey, FrontendKind, IpcacheEntry, IpcacheSource, NodeFacts,
+};
+use pleopod_model::intent::{ClusterEndpoint, Intent, Protocol};
 use pleopod_model::{IdentityId, Label, ObjectName};
 use zerocopy::IntoBytes;
 
@@ -38,12 +40,8 @@ fn snapshot() -> Duration {
     }
     for service in 0..10_000 {
         let address = SocketAddr::new(address(1 << 20 | service), 80);
-        let frontend = Frontend {
-            service: ObjectName::new("default", format!("svc-{service}")),
-            port_name: String::new(),
-            kind: ServiceType::ClusterIP,
-            backends: Vec::new(),
-        };
+        let name = ObjectName::new("default", format!("svc-{service}"));
+        let frontend = Frontend::new(name, FrontendKind::ClusterIP, []);
         desired.services.insert(FrontendKey { address, protocol: Protocol::Tcp }, frontend);
     }
     let start = Instant::now();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pleopod_model::desired::{Desired, NodeFacts};
+use pleopod_model::desired::{Desired, FrontendKind, NodeFacts};
 use pleopod_model::intent::Intent;
 use pleopod_model::{IdentityId, ObjectName};
 
@@ -94,6 +94,10 @@ impl Lookup {
             let name = names.entry(&frontend.service).or_insert_with(|| Arc::new(frontend.service.clone()));
             let (address, port) = (key.address.ip(), key.address.port());
             lookup.services.insert((address, port, key.protocol.number()), Arc::clone(name));
+            if frontend.kind == FrontendKind::NodePort {
+                // The address is the node's; its other ports are not this Service's.
+                continue;
+            }
             lookup.service_addresses.entry(address).or_insert_with(|| Arc::clone(name));
         }
         lookup

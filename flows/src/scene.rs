@@ -8,9 +8,9 @@ use pleopod_abi::metrics::Direction;
 use pleopod_abi::reason::{ForwardReason, ObservationPoint, Verdict, XlatePoint};
 use pleopod_abi::{Addr16, Be16, proto};
 use pleopod_model::desired::{
-    Desired, Frontend, FrontendKey, IpcacheEntry, IpcacheSource, LocalPod, NodeFacts,
+    Desired, Frontend, FrontendKey, FrontendKind, IpcacheEntry, IpcacheSource, LocalPod, NodeFacts,
 };
-use pleopod_model::intent::{ClusterEndpoint, Intent, Protocol, ServiceType};
+use pleopod_model::intent::{ClusterEndpoint, Intent, Protocol};
 use pleopod_model::{IdentityId, Label, Labels, Mac, ObjectName};
 
 use crate::{Config, Eyes, Lookup};
@@ -49,10 +49,8 @@ pub fn lookup() -> Lookup {
     desired.services.insert(
         FrontendKey { address: format!("{KUBE_DNS}:53").parse().unwrap(), protocol: Protocol::Udp },
         Frontend {
-            service: ObjectName::new("kube-system", "kube-dns"),
             port_name: "dns".into(),
-            kind: ServiceType::ClusterIP,
-            backends: Vec::new(),
+            ..Frontend::new(ObjectName::new("kube-system", "kube-dns"), FrontendKind::ClusterIP, [])
         },
     );
     let mut facts = NodeFacts { name: "k8s-s".into(), addresses: vec![ip(NODE)], ..Default::default() };

@@ -1,13 +1,20 @@
 //! What this node's kernel must hold. The value [`Desired`] is all that passes from `plan` to `apply`.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::intent::{Protocol, ServiceType};
+use crate::intent::Protocol;
 use crate::{IdentityId, Mac, ObjectName};
+
+mod service;
+
+pub use service::{
+    Backend, BackendState, Frontend, FrontendKey, FrontendKind, HealthCheck, NodePortAddresses, Outside,
+    Scope, ServiceOptions, Topology, Unserved,
+};
 
 /// Facts about the node that a plan needs and no Kubernetes object holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +29,8 @@ pub struct NodeFacts {
     pub health: Vec<IpAddr>,
     /// Endpoints that exist here, by address.
     pub local: BTreeMap<IpAddr, LocalPod>,
+    /// What the node's configuration says of Services.
+    pub services: ServiceOptions,
 }
 
 /// A pod interface that exists on this node.
@@ -46,7 +55,7 @@ pub struct LocalPod {
 }
 
 /// Everything one node's kernel must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     /// Addresses delivered on this node.
     pub endpoints: BTreeMap<IpAddr, Endpoint>,
@@ -56,6 +65,10 @@ pub struct Desired {
     pub ipcache: BTreeMap<IpNet, IpcacheEntry>,
     /// Service frontends.
     pub services: BTreeMap<FrontendKey, Frontend>,
+    /// What the node answers at health check node ports, by TCP port.
+    pub health_checks: BTreeMap<u16, HealthCheck>,
+    /// Ports of the node that Services have, and that no process may bind.
+    pub node_ports: BTreeSet<(Protocol, u16)>,
     /// Routes in the node's main table.
     pub routes: BTreeMap<IpNet, Route>,
 }
@@ -95,51 +108,6 @@ pub enum IpcacheSource {
     CustomResource,
     /// A pod of this node.
     AgentLocal,
-}
-
-/// The address a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FrontendKey {
-    /// Service address and port.
-    pub address: SocketAddr,
-    /// Protocol.
-    pub protocol: Protocol,
-}
-
-/// One frontend and the backends it may choose.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frontend {
-    /// Service it belongs to.
-    pub service: ObjectName,
-    /// Name of the port; empty when there is only one.
-    pub port_name: String,
-    /// What kind of frontend.
-    pub kind: ServiceType,
-    /// Backends new connections may be given, sorted by address. Empty: connections are refused.
-    pub backends: Vec<Backend>,
-}
-
-/// One backend of a frontend.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Backend {
-    /// Address and port of the endpoint.
-    pub address: SocketAddr,
-    /// Its state; only [`BackendState::Active`] ones are chosen for new connections.
-    pub state: BackendState,
-    /// Node it is on, if known.
-    pub node: Option<String>,
-    /// Pod it is, if known.
-    pub pod: Option<ObjectName>,
-}
-
-/// Whether a backend may be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BackendState {
-    /// May be chosen.
-    Active,
-    /// Keeps the connections it has; not chosen for new ones.
-    Terminating,
 }
 
 /// One route of the node.

@@ -62,9 +62,9 @@ fn cluster(count: u32) -> Intent {
             addresses: vec![v4(0x0A01_0000 + n * 2 + i)],
             ready: true,
             serving: true,
-            terminating: false,
             node: Some(format!("n{}", n % 10)),
             pod: Some(ObjectName::new("default", format!("pod{n}-{i}"))),
+            ..SliceEndpoint::default()
         };
         let slice = EndpointSlice {
             service: name,

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use pleopod_model::desired::{Backend, BackendState, Frontend, FrontendKey};
+use pleopod_model::desired::{Backend, BackendState, Frontend, FrontendKey, FrontendKind};
 use pleopod_model::intent::{EndpointSlice, Intent, Service, ServicePort, ServiceType, SliceEndpoint};
 use pleopod_model::{ObjectName, Problem};
 
@@ -236,10 +236,8 @@ pub fn frontends_of(
             let backends = by_family[usize::from(address.is_ipv6())]
                 .get_or_insert_with(|| backends_of(service, port, slices, *address, node));
             frontends.entry(key).or_insert_with(|| Frontend {
-                service: name.clone(),
                 port_name: port.name.clone(),
-                kind: ServiceType::ClusterIP,
-                backends: backends.clone(),
+                ..Frontend::new(name.clone(), FrontendKind::ClusterIP, backends.clone())
             });
         }
     }
@@ -297,15 +295,20 @@ fn backends_of(
     let any_ready = found.values().any(|(fitness, _)| *fitness == Fitness::Ready);
     found
         .into_iter()
-        .map(|(address, (fitness, endpoint))| Backend {
-            address,
-            state: if fitness == Fitness::Ready || !any_ready {
-                BackendState::Active
-            } else {
-                BackendState::Terminating
-            },
-            node: endpoint.node.clone(),
-            pod: endpoint.pod.clone(),
+        .map(|(address, (fitness, endpoint))| {
+            let chosen = fitness == Fitness::Ready || !any_ready;
+            Backend {
+                state: if fitness == Fitness::Ready {
+                    BackendState::Active
+                } else {
+                    BackendState::Terminating
+                },
+                inside: chosen,
+                outside: chosen,
+                node: endpoint.node.clone(),
+                pod: endpoint.pod.clone(),
+                ..Backend::new(address)
+            }
         })
         .collect()
 }

@@ -49,7 +49,7 @@ fn slice_endpoint(address: &str, state: &str, node: &str) -> SliceEndpoint {
         serving: state != "not-ready",
         terminating: state == "leaving",
         node: Some(node.into()),
-        pod: None,
+        ..SliceEndpoint::default()
     }
 }
 
@@ -98,6 +98,7 @@ fn walk() -> (Intent, NodeFacts) {
         router: vec![ip("172.16.0.12")],
         health: vec![ip("172.16.0.236")],
         local: BTreeMap::from([(ip("172.16.0.230"), local(416, "netpod", 10, 39_126))]),
+        ..NodeFacts::default()
     };
     (intent, facts)
 }
@@ -122,7 +123,11 @@ fn backends(desired: &Desired, frontend: &str) -> Vec<String> {
     let key =
         FrontendKey { address: frontend.parse::<SocketAddr>().expect("a socket"), protocol: Protocol::Tcp };
     let Some(frontend) = desired.services.get(&key) else { return vec!["no frontend".into()] };
-    frontend.backends.iter().map(|b| format!("{} {:?}", b.address, b.state)).collect()
+    frontend
+        .backends
+        .iter()
+        .map(|b| format!("{} {:?}", b.address, if b.inside { BackendState::Active } else { b.state }))
+        .collect()
 }
 
 /// Every row of the ipcache as `pleopod map get ipcache` orders it.
@@ -426,7 +431,7 @@ proptest! {
             let sorted: BTreeSet<&Backend> = frontend.backends.iter().collect();
             prop_assert!(frontend.backends.iter().eq(sorted), "sorted and each once");
             let Frontend { backends, .. } = frontend;
-            prop_assert!(backends.is_empty() || backends.iter().any(|b| b.state == BackendState::Active));
+            prop_assert!(backends.is_empty() || backends.iter().any(|b| b.inside));
         }
         prop_assert_eq!(plan(&intent, &facts).desired, desired);
     }

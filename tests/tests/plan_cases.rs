@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use pleopod_intake::object::{EndpointObject, IdentityObject};
 use pleopod_intake::{Event, Kind, Object, Store};
-use pleopod_model::desired::{BackendState, Endpoint, LocalPod, NodeFacts, Route};
+use pleopod_model::desired::{Endpoint, LocalPod, NodeFacts, Route};
 use pleopod_model::{IdentityId, Mac, ObjectName};
 use pleopod_plan::{Planned, plan};
 use serde::Deserialize;
@@ -147,6 +147,7 @@ impl Case {
             router: self.facts.router.clone(),
             health: self.facts.health.clone(),
             local,
+            ..NodeFacts::default()
         }
     }
 }
@@ -205,8 +206,8 @@ fn render(planned: &Planned, told: &[String]) -> String {
             "  {} {} {:?} {}{port}",
             key.address, key.protocol, frontend.kind, frontend.service
         );
-        for backend in &frontend.backends {
-            let state = if backend.state == BackendState::Active { "active" } else { "terminating" };
+        for backend in frontend.backends.iter() {
+            let state = if backend.inside { "active" } else { "terminating" };
             let pod = backend.pod.as_ref().map(|p| format!(" {p}")).unwrap_or_default();
             let node = backend.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
             let _ = writeln!(out, "    {} {state}{pod}{node}", backend.address);

@@ -10,8 +10,7 @@ use pleopod_api::agent as wire;
 use pleopod_api::agent::agent_server::Agent;
 use pleopod_flows::Eyes;
 use pleopod_ipam::Family;
-use pleopod_model::desired::BackendState;
-use pleopod_model::intent::ServiceType;
+use pleopod_model::desired::{BackendState, Scope};
 use pleopod_model::observed::RowState;
 use pleopod_model::{IdentityId, Labels, ObjectName};
 use tonic::{Request, Response, Status};
@@ -180,7 +179,7 @@ fn status_of(core: &mut Core, verbose: bool) -> impl FnOnce(&mut wire::StatusRep
     let usage = core.ipam.usage(Family::V4);
     let pod_cidrs: Vec<String> = core.ipam.cidrs().map(|c| c.to_string()).collect();
     let (endpoints, identities) = (core.ipam.leases().count(), core.store.intent().identities.len());
-    let services = core.services.frontends().len();
+    let services = core.frontends().count();
     let mtu = core.hands.mtu();
     let problems = core.problems.clone();
     let attached: Vec<_> = core
@@ -341,28 +340,22 @@ fn ips_of(core: &mut Core) -> bpf::Rest<Vec<wire::IpEntry>> {
 
 fn services_of(core: &mut Core) -> Vec<wire::Service> {
     let numbers = &core.hands.tables().services;
-    core.services
-        .frontends()
-        .iter()
+    core.frontends()
         .map(|(key, frontend)| wire::Service {
             id: numbers.service_id(key),
             frontend: key.address.to_string(),
             protocol: key.protocol.to_string(),
-            r#type: match frontend.kind {
-                ServiceType::ClusterIP => "ClusterIP",
-                ServiceType::NodePort => "NodePort",
-                ServiceType::LoadBalancer => "LoadBalancer",
-                ServiceType::ExternalName => "ExternalName",
-            }
-            .into(),
+            r#type: frontend.kind.as_str().into(),
             backends: frontend
                 .backends
                 .iter()
+                .filter(|b| b.chosen(Scope::Inside) || b.state != BackendState::Active)
                 .map(|b| wire::Backend {
                     id: numbers.backend_id(&(b.address, key.protocol)),
                     address: b.address.to_string(),
                     state: match b.state {
-                        BackendState::Active => "active",
+                        _ if b.chosen(Scope::Inside) => "active",
+                        BackendState::Active | BackendState::Quarantined => "quarantined",
                         BackendState::Terminating => "terminating",
                     }
                     .into(),

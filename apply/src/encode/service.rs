@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use pleopod_abi::lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbSlotKey, frontend_flags, scope};
 use pleopod_abi::{Addr16, Be16};
-use pleopod_model::desired::FrontendKey;
-use pleopod_model::intent::{Protocol, ServiceType};
+use pleopod_model::desired::{FrontendKey, FrontendKind};
+use pleopod_model::intent::Protocol;
 
 /// Address and protocol of a backend.
 pub type BackendKey = (SocketAddr, Protocol);
@@ -26,13 +26,18 @@ pub fn frontend_of(key: &LbFrontendKey) -> Option<FrontendKey> {
     Some(FrontendKey { address, protocol: protocol(key.proto)? })
 }
 
-/// The flags of a frontend of that type.
-pub fn flags(kind: ServiceType) -> u32 {
+/// Whether the programs can serve such a frontend. Others are planned and not written.
+pub fn is_served(kind: FrontendKind) -> bool {
+    kind == FrontendKind::ClusterIP
+}
+
+/// The flags of a frontend of that kind.
+pub fn flags(kind: FrontendKind) -> u32 {
     match kind {
-        ServiceType::ClusterIP => frontend_flags::CLUSTER_IP,
-        ServiceType::NodePort => frontend_flags::NODE_PORT,
-        ServiceType::LoadBalancer => frontend_flags::LOAD_BALANCER,
-        ServiceType::ExternalName => 0,
+        FrontendKind::ClusterIP => frontend_flags::CLUSTER_IP,
+        FrontendKind::NodePort => frontend_flags::NODE_PORT,
+        FrontendKind::LoadBalancer => frontend_flags::LOAD_BALANCER,
+        FrontendKind::ExternalIP => frontend_flags::EXTERNAL_IP,
     }
 }
 
@@ -70,6 +75,7 @@ pub fn frontend_value_text(value: &LbFrontendValue) -> String {
         (frontend_flags::CLUSTER_IP, "ClusterIP"),
         (frontend_flags::NODE_PORT, "NodePort"),
         (frontend_flags::LOAD_BALANCER, "LoadBalancer"),
+        (frontend_flags::EXTERNAL_IP, "ExternalIP"),
     ];
     let kind = kind.into_iter().find(|(bit, _)| value.flags & bit != 0).map_or("-", |(_, name)| name);
     format!("id={} backends={} type={kind}", value.service_id, value.backend_count)

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 
 use pleopod_abi::lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbSlotKey};
-use pleopod_model::desired::{BackendState, Frontend, FrontendKey};
+use pleopod_model::desired::{Frontend, FrontendKey, Scope};
 
 use crate::encode::service::{self, BackendKey};
 use crate::mirror::{Backing, Mirror, Rows};
@@ -142,7 +142,7 @@ impl Services {
         let mut outcome = Outcome::default();
         let mut work = Work::default();
         for (key, frontend) in frontends {
-            match frontend {
+            match frontend.filter(|frontend| service::is_served(frontend.kind)) {
                 Some(frontend) => self.wanted(&key, frontend, &mut work, &mut outcome.removed),
                 None => self.unwanted(&key, &mut work, &mut outcome.removed),
             }
@@ -192,8 +192,11 @@ impl Services {
         let id = before.map_or_else(|| self.service_ids.of(abi_key), |f| f.service_id);
         let count = before.map_or(0, |f| f.backend_count);
         self.account(abi_key, Some((key, frontend)), removed);
-        let active = frontend.backends.iter().filter(|b| b.state == BackendState::Active);
-        let chosen = self.arrange(id, count, active.map(|b| (b.address, key.protocol)).collect());
+        let chosen = self.arrange(
+            id,
+            count,
+            frontend.chosen(Scope::Inside).map(|b| (b.address, key.protocol)).collect(),
+        );
         let now = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
         let complaints = !self.slots.errors().is_empty();
         for (slot, backend) in (0u32..).zip(chosen) {

@@ -17,10 +17,10 @@ use pleopod_apply::pod::{self, PodSpec};
 use pleopod_apply::routes::Routes;
 use pleopod_apply::tables::Tables;
 use pleopod_model::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, FrontendKey, IpcacheEntry, IpcacheSource, LocalPod,
+    Backend, Desired, Endpoint, Frontend, FrontendKey, FrontendKind, IpcacheEntry, IpcacheSource, LocalPod,
     Route,
 };
-use pleopod_model::intent::{Protocol, ServiceType};
+use pleopod_model::intent::Protocol;
 use pleopod_model::{IdentityId, ObjectName};
 use pleopod_sys_bpf::{LoadOptions, Loaded, mount};
 use pleopod_sys_link::Netlink;
@@ -185,17 +185,7 @@ fn desired(local: &[LocalPod]) -> Desired {
 
 /// One frontend with these backends.
 pub fn service(address: &str, protocol: Protocol, backends: &[&str]) -> BTreeMap<FrontendKey, Frontend> {
-    let backend = |address: &&str| Backend {
-        address: address.parse().unwrap(),
-        state: BackendState::Active,
-        node: None,
-        pod: None,
-    };
-    let frontend = Frontend {
-        service: ObjectName::new("default", "svc"),
-        port_name: String::new(),
-        kind: ServiceType::ClusterIP,
-        backends: backends.iter().map(backend).collect(),
-    };
+    let backends = backends.iter().map(|address| Backend::new(address.parse().unwrap()));
+    let frontend = Frontend::new(ObjectName::new("default", "svc"), FrontendKind::ClusterIP, backends);
     BTreeMap::from([(FrontendKey { address: address.parse::<SocketAddr>().unwrap(), protocol }, frontend)])
 }

@@ -1,6 +1,10 @@
-//! Services: addresses and ports.
+//! Services: addresses, ports and policies.
+//!
+//! What a Service cannot do without (its type, cluster addresses and ports) refuses the whole when it makes no sense.
+//! What is only one way among others to reach it, or a wish, is left out and told.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as k8s;
 use pleopod_model::intent::{Service, ServicePort, ServiceType};
@@ -8,10 +12,22 @@ use pleopod_model::intent::{Service, ServicePort, ServiceType};
 use super::{Complaints, Read, created, parse_port, parse_protocol};
 use crate::Kind;
 
+mod outside;
+mod wishes;
+
 const KEPT: &str = "the Service is used as it was before";
+
+/// Labels of Services that another proxy, or nobody, is to serve; kube-proxy leaves the same ones alone. They are also on
+/// the slices of such Services.
+pub(super) const NOT_OURS: [&str; 2] =
+    ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 
 /// Reads one Service. Any port that makes no sense refuses the whole, so that a Service is never half there.
 pub fn read(object: &k8s::Service) -> Read<Service> {
+    let labels = object.metadata.labels.as_ref();
+    if labels.is_some_and(|l| NOT_OURS.iter().any(|label| l.contains_key(*label))) {
+        return Read::Irrelevant;
+    }
     let mut complaints = Complaints::about(Kind::Service, &object.metadata);
     let spec = object.spec.clone().unwrap_or_default();
     let kind = match spec.type_.as_deref() {
@@ -36,9 +52,9 @@ pub fn read(object: &k8s::Service) -> Read<Service> {
         ..Service::default()
     };
 
-    let ips = match spec.cluster_ips {
-        Some(ips) if !ips.is_empty() => ips,
-        _ => spec.cluster_ip.into_iter().collect(),
+    let ips = match &spec.cluster_ips {
+        Some(ips) if !ips.is_empty() => ips.clone(),
+        _ => spec.cluster_ip.iter().cloned().collect(),
     };
     for (i, text) in ips.iter().enumerate().filter(|(_, t)| !t.is_empty() && *t != "None") {
         match super::parse_address(text) {
@@ -51,9 +67,10 @@ pub fn read(object: &k8s::Service) -> Read<Service> {
         }
     }
 
-    let ports = spec.ports.unwrap_or_default();
+    let ports = spec.ports.clone().unwrap_or_default();
     let mut names = BTreeSet::new();
     let mut numbers = BTreeSet::new();
+    let mut node_ports = BTreeSet::new();
     for (i, port) in ports.iter().enumerate() {
         let field = |name: &str| format!("spec.ports[{i}].{name}");
         let name = port.name.clone().unwrap_or_default();
@@ -81,23 +98,83 @@ pub fn read(object: &k8s::Service) -> Read<Service> {
             let message = format!("{protocol} {number} is there twice; {KEPT}");
             return complaints.bad(field("port"), message, "remove one of the two ports");
         }
-        let node_port = port.node_port.filter(|p| *p != 0).and_then(parse_port);
+        let node_port = match port.node_port {
+            None | Some(0) => None,
+            Some(text) => match parse_port(text) {
+                Some(number) if node_ports.insert((protocol, number)) => Some(number),
+                Some(number) => {
+                    let message = format!("{protocol} {number} is there twice; {KEPT}");
+                    return complaints.bad(
+                        field("nodePort"),
+                        message,
+                        "give each port a node port of its own",
+                    );
+                }
+                None => {
+                    let message = format!("{text} is not a port; {KEPT}");
+                    return complaints.bad(field("nodePort"), message, "use 1 to 65535, or leave it out");
+                }
+            },
+        };
         service.ports.push(ServicePort { name, protocol, port: number, node_port });
     }
+    // A Service without a cluster address is headless, or was not given one yet: nobody forwards for it.
+    if !service.cluster_ips.is_empty() {
+        outside::read(&spec, object.status.as_ref(), &mut service, &mut complaints);
+        wishes::read(object, &spec, &mut service, &mut complaints);
+        not_yet(&spec, &service, &mut complaints);
+    }
+    complaints.good(service)
+}
+
+/// What is read and planned, and not done yet.
+fn not_yet(spec: &k8s::ServiceSpec, service: &Service, complaints: &mut Complaints) {
     if matches!(service.kind, ServiceType::NodePort | ServiceType::LoadBalancer) {
-        let kind = spec.type_.unwrap_or_default();
+        let kind = spec.type_.as_deref().unwrap_or_default();
         complaints.tell(
             "spec.type",
             format!("{kind} is not supported yet; the Service answers at its cluster address, on the nodes and in pods"),
             "use ClusterIP, or expect no answer from outside the cluster",
         );
     }
-    if spec.session_affinity.as_deref() == Some("ClientIP") && !service.cluster_ips.is_empty() {
+    if !service.external_ips.is_empty() {
+        complaints.tell(
+            "spec.externalIPs",
+            "external addresses are not supported yet; the Service answers at its cluster address",
+            "leave them out, or expect no answer there",
+        );
+    }
+    if service.affinity.is_some() {
         complaints.tell(
             "spec.sessionAffinity",
             "ClientIP is not supported yet; connections are spread over all endpoints",
             "leave it out, or expect a client to meet different pods",
         );
     }
-    complaints.good(service)
+    let wishes = [
+        (
+            wishes::ALGORITHM,
+            service.balancing.is_some_and(|b| b != Default::default()),
+            "backends are chosen at random",
+        ),
+        (
+            wishes::WEIGHTS,
+            service.weights != Default::default(),
+            "backends are chosen alike, but for those of weight 0",
+        ),
+        (
+            wishes::REMOVED,
+            service.removed_backend != Default::default(),
+            "connections to removed backends go on",
+        ),
+    ];
+    for (annotation, _, instead) in wishes.into_iter().filter(|(_, given, _)| *given) {
+        let message = format!("is not supported yet; {instead}");
+        complaints.tell(wishes::field(annotation), message, "leave the annotation out");
+    }
+}
+
+/// Whether the Service has a cluster address of that family; it is served in no other.
+fn has_family(service: &Service, address: IpAddr) -> bool {
+    service.cluster_ips.iter().any(|c| c.is_ipv4() == address.is_ipv4())
 }

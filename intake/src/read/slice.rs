@@ -4,6 +4,7 @@ use k8s_openapi::api::discovery::v1 as k8s;
 use pleopod_model::ObjectName;
 use pleopod_model::intent::{EndpointSlice, SliceEndpoint, SlicePort};
 
+use super::service::NOT_OURS;
 use super::{Complaints, Read, parse_port, parse_protocol};
 use crate::Kind;
 use crate::object::name_of;
@@ -11,13 +12,16 @@ use crate::object::name_of;
 /// Label that names the Service of a slice.
 const SERVICE: &str = "kubernetes.io/service-name";
 
-/// Reads one EndpointSlice. Slices of no Service and slices of DNS names are of no concern. An endpoint or port that
-/// can't be read is left out; the others serve.
+/// Reads one EndpointSlice. Slices of no Service, of Services that are not ours and of DNS names are of no concern. An
+/// endpoint or port that can't be read is left out; the others serve.
 pub fn read(object: &k8s::EndpointSlice) -> Read<EndpointSlice> {
     let mut complaints = Complaints::about(Kind::EndpointSlice, &object.metadata);
     let name = name_of(&object.metadata);
-    let service = object.metadata.labels.as_ref().and_then(|l| l.get(SERVICE)).filter(|s| !s.is_empty());
-    let Some(service) = service else { return Read::Irrelevant };
+    let Some(labels) = object.metadata.labels.as_ref() else { return Read::Irrelevant };
+    let Some(service) = labels.get(SERVICE).filter(|s| !s.is_empty()) else { return Read::Irrelevant };
+    if NOT_OURS.iter().any(|label| labels.contains_key(*label)) {
+        return Read::Irrelevant;
+    }
     let ipv4 = match object.address_type.as_str() {
         "IPv4" => true,
         "IPv6" => false,
@@ -72,12 +76,18 @@ pub fn read(object: &k8s::EndpointSlice) -> Read<EndpointSlice> {
             let namespace = t.namespace.as_deref().unwrap_or(&name.namespace);
             ObjectName::new(namespace, t.name.as_deref().unwrap_or_default())
         });
+        let hints = endpoint.hints.as_ref();
+        let for_nodes = hints.and_then(|h| h.for_nodes.as_ref()).into_iter().flatten();
+        let for_zones = hints.and_then(|h| h.for_zones.as_ref()).into_iter().flatten();
         slice.endpoints.push(SliceEndpoint {
             addresses,
             ready,
             serving: conditions.serving.unwrap_or(ready),
             terminating: conditions.terminating.unwrap_or_default(),
             node: endpoint.node_name.clone(),
+            zone: endpoint.zone.clone(),
+            for_nodes: for_nodes.map(|n| n.name.clone()).collect(),
+            for_zones: for_zones.map(|z| z.name.clone()).collect(),
             pod,
         });
     }

@@ -1,6 +1,7 @@
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use pleopod_model::IdentityId;
+use pleopod_model::intent::{Balancing, RemovedBackend, Service};
 use serde_json::{Value, json};
 
 use super::*;
@@ -111,11 +112,151 @@ fn a_service_that_makes_no_sense_is_refused_as_a_whole() {
             json!({"clusterIP": "::ffff:10.0.0.1"}),
             "spec.clusterIPs[0]: \"::ffff:10.0.0.1\" is an IPv4 address written",
         ),
+        (json!({"ports": [{"port": 1, "nodePort": 70000}]}), "spec.ports[0].nodePort: 70000 is not a port"),
+        (
+            json!({"ports": [{"name": "a", "port": 1, "nodePort": 30000}, {"name": "b", "port": 2, "nodePort": 30000}]}),
+            "spec.ports[1].nodePort: TCP 30000 is there twice",
+        ),
         (json!({"type": "Cluster"}), "spec.type: \"Cluster\" is not a type of Service"),
     ];
     for (spec, expected) in cases {
         let message = told(service::read(&service(spec)));
         assert!(message.starts_with(&format!("Service default/svc {expected}")), "{message}");
+    }
+}
+
+fn annotated(annotations: Value, spec: Value, status: Value) -> (Service, Vec<String>) {
+    let object: k8s::Service = from(json!({
+        "metadata": {"namespace": "default", "name": "svc", "annotations": annotations}, "spec": spec, "status": status}));
+    let Read::Good(service, problems) = service::read(&object) else { panic!("refused") };
+    let problems = problems.iter().map(ToString::to_string).filter(|p| !p.contains("not supported yet"));
+    (service, problems.map(|p| p.trim_start_matches("Service default/svc ").to_owned()).collect())
+}
+
+#[test]
+fn a_load_balancer_is_read_with_all_it_has() {
+    let (service, problems) = annotated(
+        json!({"pleopod.io/load-balancer-algorithm": "maglev", "pleopod.io/removed-backend": "reset",
+            "pleopod.io/backend-weights": "10.0.0.1=3, webpod1=0"}),
+        json!({"type": "LoadBalancer", "clusterIPs": ["10.96.0.9"], "externalIPs": ["203.0.113.7"],
+            "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000, "sessionAffinity": "ClientIP",
+            "loadBalancerSourceRanges": ["198.51.100.7/24", " 192.0.2.0/28"],
+            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}, "ports": [{"port": 80, "nodePort": 30080}]}),
+        json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}, {"ip": "203.0.113.8", "ipMode": "Proxy"},
+            {"ip": "203.0.113.10", "ipMode": "VIP"}, {"hostname": "lb.example.org"}]}}),
+    );
+    assert_eq!(problems, [""; 0]);
+    let ips = |list: &[&str]| list.iter().map(|a| a.parse().expect("ip")).collect::<Vec<IpAddr>>();
+    assert_eq!(service.external_ips, ips(&["203.0.113.7"]));
+    assert_eq!(service.load_balancer_ips, ips(&["203.0.113.9", "203.0.113.10"]));
+    let ranges: Vec<String> = service.source_ranges.iter().flatten().map(ToString::to_string).collect();
+    assert_eq!(ranges, ["192.0.2.0/28", "198.51.100.0/24"]);
+    assert!(service.external_local);
+    assert_eq!((service.health_check_node_port, service.affinity), (Some(32000), Some(60)));
+    assert_eq!(
+        (service.balancing, service.removed_backend),
+        (Some(Balancing::Maglev), RemovedBackend::Reset)
+    );
+    let weight = |address: &str, pod: &str| {
+        service.weights.of(address.parse().expect("ip"), Some(&ObjectName::new("default", pod)), "default")
+    };
+    assert_eq!(
+        [weight("10.0.0.1", "webpod1"), weight("10.0.0.2", "webpod1"), weight("10.0.0.2", "x")],
+        [3, 0, 1]
+    );
+}
+
+#[test]
+fn what_a_service_can_do_without_is_left_out_and_told() {
+    let vip = "10.96.0.9";
+    let one = |spec: Value| {
+        let mut whole = json!({"type": "LoadBalancer", "clusterIP": vip, "ports": [{"port": 80}]});
+        whole.as_object_mut().expect("an object").extend(spec.as_object().expect("an object").clone());
+        annotated(json!({}), whole, json!({}))
+    };
+    for (address, why) in [
+        ("ten", "is not an IP address"),
+        ("0.0.0.0", "stands for no host"),
+        ("127.0.0.1", "is a loopback address"),
+        ("169.254.1.1", "is a link-local address"),
+        ("224.0.0.1", "stands for many hosts"),
+        ("2001:db8::1", "is of a family in which the Service has no clusterIP"),
+    ] {
+        let (service, problems) = one(json!({"externalIPs": [address]}));
+        assert_eq!(
+            problems,
+            [format!("spec.externalIPs[0]: {address:?} {why}; it is left out; correct the address")]
+        );
+        assert!(service.external_ips.is_empty());
+        let status = json!({"loadBalancer": {"ingress": [{"ip": address}]}});
+        let spec = json!({"type": "LoadBalancer", "clusterIP": vip, "ports": [{"port": 80}]});
+        let (service, problems) = annotated(json!({}), spec, status);
+        assert!(problems[0].starts_with("status.loadBalancer.ingress[0].ip: "), "{problems:?}");
+        assert!(service.load_balancer_ips.is_empty());
+    }
+    let (service, problems) = one(json!({"loadBalancerSourceRanges": ["10.0.0.1"]}));
+    assert_eq!(
+        problems,
+        [
+            "spec.loadBalancerSourceRanges[0]: \"10.0.0.1\" is not a CIDR; it lets nobody in; write it as 192.0.2.0/24"
+        ]
+    );
+    assert_eq!(service.source_ranges, Some(vec![]), "closed, not open");
+    assert_eq!(one(json!({"loadBalancerSourceRanges": []})).0.source_ranges, None);
+    for seconds in [0, -1, 86_401] {
+        let config = json!({"clientIP": {"timeoutSeconds": seconds}});
+        let (service, problems) =
+            one(json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}));
+        assert!(problems[0].contains(&format!("timeoutSeconds: {seconds} is not within 1 to 86400; 10800")));
+        assert_eq!(service.affinity, Some(10_800));
+    }
+    let (service, problems) = one(json!({"externalTrafficPolicy": "Near"}));
+    assert!(problems[0].starts_with("spec.externalTrafficPolicy: \"Near\" is not a policy; Cluster"));
+    assert!(!service.external_local);
+}
+
+#[test]
+fn annotations_that_make_no_sense_are_told_and_the_usual_is_done() {
+    let with = |name: &str, text: &str| {
+        let spec = json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80}]});
+        let (service, mut problems) = annotated(json!({name: text}), spec, json!({}));
+        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+        (service, problems.remove(0))
+    };
+    let (service, told) = with("pleopod.io/load-balancer-algorithm", "fastest");
+    assert_eq!(
+        told,
+        "metadata.annotations[pleopod.io/load-balancer-algorithm]: \"fastest\" is not an algorithm; the one of the \
+         configuration is used; use one of random, round-robin, least-connections, source-hash, maglev"
+    );
+    assert_eq!(service.balancing, None);
+    let (service, told) = with("pleopod.io/removed-backend", "kill");
+    assert!(told.contains("\"kill\" is neither drain nor reset; drain is used"), "{told}");
+    assert_eq!(service.removed_backend, RemovedBackend::Drain);
+    for (text, expected) in [
+        ("webpod1", "\"webpod1\" is not an address or a pod with its weight; it is left out"),
+        ("=3", "\"=3\" is not an address or a pod"),
+        ("a=", "\"\" is not a weight from 0 to 256; \"a\" has the weight 1"),
+        ("a=257,b=2", "\"257\" is not a weight from 0 to 256"),
+        ("a=-1", "\"-1\" is not a weight"),
+        ("a=1,a=2", "\"a\" is there twice; the last one counts"),
+    ] {
+        let (_, told) = with("pleopod.io/backend-weights", text);
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn services_and_slices_of_another_proxy_are_of_no_concern() {
+    for label in ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"] {
+        let object: k8s::Service =
+            from(json!({"metadata": {"namespace": "default", "name": "svc", "labels": {label: ""}},
+            "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]}}));
+        assert_eq!(service::read(&object), Read::Irrelevant, "{label}");
+        let labels = json!({"kubernetes.io/service-name": "svc", label: ""});
+        let object: EndpointSlice = from(json!({"metadata": {"name": "x", "labels": labels},
+            "addressType": "IPv4", "endpoints": [{"addresses": ["172.16.1.1"]}], "ports": []}));
+        assert_eq!(slice::read(&object), Read::Irrelevant, "{label}");
     }
 }
 
@@ -126,7 +267,8 @@ fn a_slice_leaves_out_what_it_cannot_read_and_serves_the_rest() {
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 80, "protocol": "TCP"}, {"name": "x", "port": -1}, {"name": "all"}],
         "endpoints": [
-            {"addresses": ["172.16.1.111"], "nodeName": "k8s-w1",
+            {"addresses": ["172.16.1.111"], "nodeName": "k8s-w1", "zone": "a",
+             "hints": {"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "k8s-w1"}]},
              "targetRef": {"kind": "Pod", "namespace": "default", "name": "webpod1"}},
             {"addresses": ["fd00::1"]},
             {"addresses": ["172.16.2.180"], "conditions": {"ready": false, "serving": true, "terminating": true}}]
@@ -135,6 +277,8 @@ fn a_slice_leaves_out_what_it_cannot_read_and_serves_the_rest() {
     assert_eq!((slice.ports.len(), slice.endpoints.len(), problems.len()), (1, 2, 2));
     assert!(slice.endpoints[0].ready && slice.endpoints[0].serving && !slice.endpoints[0].terminating);
     assert!(!slice.endpoints[1].ready && slice.endpoints[1].serving && slice.endpoints[1].terminating);
+    assert_eq!(slice.endpoints[0].zone.as_deref(), Some("a"));
+    assert_eq!((slice.endpoints[0].for_zones.len(), slice.endpoints[0].for_nodes.len()), (2, 1));
     assert_eq!(slice.endpoints[0].pod, Some(ObjectName::new("default", "webpod1")));
 }
 

@@ -125,7 +125,10 @@ pub fn cluster() -> impl Strategy<Value = (Intent, NodeFacts)> {
                 .into_iter()
                 .map(|(a, (id, identity))| (a, local(id, &format!("p{id}"), u32::from(id) + 10, identity)))
                 .collect();
-            (intent, NodeFacts { name: "n1".into(), addresses, router, health, local })
+            (
+                intent,
+                NodeFacts { name: "n1".into(), addresses, router, health, local, ..NodeFacts::default() },
+            )
         },
     )
 }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use pleopod_model::ObjectName;
-use pleopod_model::desired::Backend;
-use pleopod_model::intent::{Protocol, ServiceType};
+use pleopod_model::desired::{Backend, BackendState, FrontendKind};
+use pleopod_model::intent::Protocol;
 use proptest::prelude::*;
 
 use super::*;
@@ -32,16 +32,15 @@ fn address(n: u8) -> SocketAddr {
 fn frontend(backends: &[(u8, BackendState)]) -> Frontend {
     let mut backends: Vec<Backend> = backends
         .iter()
-        .map(|(n, state)| Backend { address: address(*n), state: *state, node: None, pod: None })
+        .map(|(n, state)| Backend {
+            state: *state,
+            inside: *state == BackendState::Active,
+            ..Backend::new(address(*n))
+        })
         .collect();
     backends.sort();
     backends.dedup_by_key(|b| b.address);
-    Frontend {
-        service: ObjectName::new("default", "svc"),
-        port_name: String::new(),
-        kind: ServiceType::ClusterIP,
-        backends,
-    }
+    Frontend::new(ObjectName::new("default", "svc"), FrontendKind::ClusterIP, backends)
 }
 
 fn active(backends: &[u8]) -> Frontend {
@@ -70,9 +69,7 @@ fn choices(
 }
 
 fn wanted_choices(wanted: &Wanted) -> BTreeMap<FrontendKey, Vec<SocketAddr>> {
-    let active = |f: &Frontend| {
-        f.backends.iter().filter(|b| b.state == BackendState::Active).map(|b| b.address).collect::<Vec<_>>()
-    };
+    let active = |f: &Frontend| f.chosen(Scope::Inside).map(|b| b.address).collect::<Vec<_>>();
     wanted.iter().map(|(k, f)| (*k, active(f))).collect()
 }
 
