@@ -1,10 +1,10 @@
 //! Keys and records of `pleo_lb_fe` and `pleo_lb_slot`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use pleopod_abi::lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbSlotKey, frontend_flags, scope};
 use pleopod_abi::{Addr16, Be16};
-use pleopod_model::desired::{FrontendKey, FrontendKind};
+use pleopod_model::desired::{Frontend, FrontendKey, FrontendKind};
 use pleopod_model::intent::Protocol;
 
 /// Address and protocol of a backend.
@@ -20,7 +20,27 @@ pub fn frontend_key(key: &FrontendKey) -> LbFrontendKey {
     }
 }
 
-/// The inverse of [`frontend_key`]; `None` for a protocol that no Service has.
+/// Whether nothing but Services has the address of a frontend: what they don't offer there, nobody does.
+pub fn is_alone(frontend: &Frontend) -> bool {
+    frontend.kind == FrontendKind::ClusterIP
+}
+
+/// The row of a Service address, which stands for every port that has none of its own.
+pub fn address_key(address: IpAddr) -> LbFrontendKey {
+    LbFrontendKey::any_port(Addr16::from_ip(address))
+}
+
+/// What such a row holds: no number and no backend.
+pub fn address_value() -> LbFrontendValue {
+    LbFrontendValue { flags: frontend_flags::CLUSTER_IP, ..LbFrontendValue::default() }
+}
+
+/// The inverse of [`address_key`]; `None` for the row of a port.
+pub fn address_of(key: &LbFrontendKey) -> Option<IpAddr> {
+    (*key == LbFrontendKey::any_port(key.addr)).then(|| key.addr.to_ip())
+}
+
+/// The inverse of [`frontend_key`]; `None` for the row of an address, and for a protocol that no Service has.
 pub fn frontend_of(key: &LbFrontendKey) -> Option<FrontendKey> {
     let address = SocketAddr::new(key.addr.to_ip(), key.port.get());
     Some(FrontendKey { address, protocol: protocol(key.proto)? })
@@ -61,11 +81,13 @@ fn protocol(number: u8) -> Option<Protocol> {
     [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.number() == number)
 }
 
-/// `10.96.0.10:53/UDP`.
+/// `10.96.0.10:53/UDP`, or `10.96.0.10:*` for the row of an address.
 pub fn frontend_key_text(key: &LbFrontendKey) -> String {
-    match frontend_of(key) {
-        Some(f) => format!("{}/{}", f.address, f.protocol),
-        None => format!("{}:{}/{}", key.addr, key.port, key.proto),
+    match (frontend_of(key), address_of(key)) {
+        (Some(f), _) => format!("{}/{}", f.address, f.protocol),
+        (_, Some(IpAddr::V4(ip))) => format!("{ip}:*"),
+        (_, Some(IpAddr::V6(ip))) => format!("[{ip}]:*"),
+        _ => format!("{}:{}/{}", key.addr, key.port, key.proto),
     }
 }
 

@@ -16,6 +16,7 @@ use pleopod_model::desired::{Frontend, FrontendKey, Scope};
 use crate::encode::service::{self, BackendKey};
 use crate::mirror::{Backing, Mirror, Rows};
 
+mod addresses;
 #[cfg(test)]
 mod tests;
 
@@ -92,7 +93,8 @@ impl Services {
                 self.backend_ids.take(backend, value.backend_id);
             }
         }
-        for (key, value) in self.frontends.rows() {
+        for (key, value) in self.frontends.rows().iter().filter(|(key, _)| service::address_of(key).is_none())
+        {
             self.service_ids.take(*key, value.service_id);
             if let Entry::Vacant(entry) = self.backends.entry(*key) {
                 let slot = |slot| self.slots.get(&LbSlotKey { service_id: value.service_id, slot });
@@ -125,6 +127,7 @@ impl Services {
             let stray: Vec<LbSlotKey> = self.slots.rows().keys().filter(stray).copied().collect();
             outcome.changed += self.slots.delete(stray);
         }
+        outcome.changed += self.all_addresses(desired);
         outcome
     }
 
@@ -134,7 +137,9 @@ impl Services {
         desired: &BTreeMap<FrontendKey, Frontend>,
         keys: &BTreeSet<FrontendKey>,
     ) -> Outcome {
-        self.pass(keys.iter().map(|key| (*key, desired.get(key))))
+        let mut outcome = self.pass(keys.iter().map(|key| (*key, desired.get(key))));
+        outcome.changed += self.some_addresses(desired, keys);
+        outcome
     }
 
     /// Makes the maps hold these frontends; `None` is one that goes.

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use pleopod_apply::sockets;
+use pleopod_apply::{metrics, sockets};
 use pleopod_model::intent::Protocol;
 use pleopod_sys_netns::Netns;
 
@@ -120,6 +120,17 @@ fn a_tcp_client_of_a_service_is_spread_over_its_backends_and_refused_without() {
     let refused = node.command(&node.pods[0], "socat -T 5 - TCP:10.96.1.1:80").wait_with_output().unwrap();
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(told.contains("Connection refused"), "{told}");
+    // Nothing else is behind the address: another port is refused, and a ping goes nowhere.
+    let refused = node.command(&node.pods[0], "socat -T 5 - TCP:10.96.1.1:81").wait_with_output().unwrap();
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("Connection refused"), "{told}");
+    // With a source of its own choice ping asks nobody first; else its connect() is refused, too.
+    let line = format!("ping -n -c 1 -W 1 -I {} 10.96.1.1", PODS[0]);
+    let ping = node.command(&node.pods[0], &line).wait_with_output().unwrap();
+    assert!(!ping.status.success());
+    let all = metrics::read(&agent.loaded).unwrap();
+    let dropped: Vec<_> = all.iter().filter(|m| m.kind == metrics::MetricKind::Drop).collect();
+    assert!(matches!(dropped[..], [m] if m.name == "Is a ClusterIP" && m.packets == 1), "{dropped:?}");
     for mut server in servers {
         server.kill().ok();
         server.wait().ok();

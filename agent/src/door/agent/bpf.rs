@@ -318,11 +318,9 @@ fn lb(core: &Core) -> Rest<Cells> {
         for (key, value) in &frontends {
             let frontend = encode::service::frontend_key_text(key);
             if value.backend_count == 0 {
-                rows.push(vec![
-                    frontend.clone(),
-                    "(no backend: refused)".into(),
-                    value.service_id.to_string(),
-                ]);
+                let of_address = encode::service::address_of(key).is_some();
+                let why = if of_address { "(no such port: refused)" } else { "(no backend: refused)" };
+                rows.push(vec![frontend.clone(), why.into(), value.service_id.to_string()]);
             }
             for slot in 0..value.backend_count {
                 let held = slots.get(&pleopod_abi::lb::LbSlotKey { service_id: value.service_id, slot });

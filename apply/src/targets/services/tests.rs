@@ -1,7 +1,7 @@
 //! The life of frontends and backends in the two maps.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use pleopod_model::ObjectName;
 use pleopod_model::desired::{Backend, BackendState, FrontendKind};
@@ -55,6 +55,7 @@ fn choices(
 ) -> BTreeMap<FrontendKey, Vec<SocketAddr>> {
     frontends
         .iter()
+        .filter(|(k, _)| service::address_of(k).is_none())
         .map(|(k, v)| {
             let backend = |slot| {
                 let backend =
@@ -90,6 +91,39 @@ fn a_backend_that_stays_keeps_its_slot_and_one_change_costs_few_writes() {
     let first = LbSlotKey { service_id: id, slot: 0 };
     assert_eq!(slots.rows().get(&first), before.get(&first));
     assert_eq!(choices(&frontends.rows(), &slots.rows()), wanted_choices(&wanted));
+}
+
+/// Addresses of Services that have a row for all ports, in order.
+fn addresses(frontends: &Frontends) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = frontends.rows().keys().filter_map(service::address_of).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn an_address_is_refused_as_a_whole_as_long_as_a_service_has_it() {
+    let (frontends, slots) = Default::default();
+    let mut services = target(&frontends, &slots);
+    let dns = |protocol| FrontendKey { address: SocketAddr::from(([10, 96, 0, 1], 53)), protocol };
+    let mut wanted = Wanted::from([
+        (dns(Protocol::Tcp), active(&[1])),
+        (dns(Protocol::Udp), active(&[])),
+        (key(2), active(&[2])),
+    ]);
+    services.converge(&wanted);
+    let [one, two] = [1, 2].map(|n| key(n).address.ip());
+    assert_eq!(addresses(&frontends), [one, two]);
+    // An agent that starts again finds them, and takes them for what they are.
+    let mut services = target(&frontends, &slots);
+    assert_eq!(services.converge(&wanted).changed, 0);
+    wanted.remove(&dns(Protocol::Tcp));
+    services.converge_some(&wanted, &BTreeSet::from([dns(Protocol::Tcp)]));
+    assert_eq!(addresses(&frontends), [one, two], "it still has another port");
+    wanted.remove(&dns(Protocol::Udp));
+    services.converge_some(&wanted, &BTreeSet::from([dns(Protocol::Udp)]));
+    assert_eq!(addresses(&frontends), [two]);
+    services.converge(&Wanted::new());
+    assert!(frontends.rows().is_empty());
 }
 
 #[test]
