@@ -98,6 +98,10 @@ pub struct Options {
     /// Seconds a freed address rests before it is given again [default: 30].
     #[arg(long, env = "PLEOPOD_IPAM_GRACE")]
     pub ipam_grace: Option<u64>,
+    /// Seconds an identity is used by nobody before it is marked, and as long again before it is removed; 0 keeps all
+    /// [default: 900].
+    #[arg(long, env = "PLEOPOD_IDENTITY_COLLECT_AFTER")]
+    pub identity_collect_after: Option<u64>,
     /// Flow events kept in memory for `pleopod observe` [default: 4096].
     #[arg(long, env = "PLEOPOD_FLOW_RING")]
     pub flow_ring: Option<usize>,
@@ -149,6 +153,7 @@ pub struct Config {
     pub masquerade: bool,
     pub native_routing_cidrs: Vec<IpNet>,
     pub ipam_grace: Duration,
+    pub identity_collect_after: Duration,
     pub flow_ring: usize,
     pub flow_interval: u32,
     pub flows: bool,
@@ -295,6 +300,13 @@ impl Config {
                 given.ipam_grace,
                 file.ipam_grace,
                 30,
+                u64::to_string,
+            )),
+            identity_collect_after: Duration::from_secs(r.pick(
+                "identity-collect-after",
+                given.identity_collect_after,
+                file.identity_collect_after,
+                900,
                 u64::to_string,
             )),
             flow_ring: r.pick("flow-ring", given.flow_ring, file.flow_ring, 4096, usize::to_string),

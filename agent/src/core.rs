@@ -407,6 +407,18 @@ impl Core {
         published
     }
 
+    /// Numbers of labels that no pod is known to have, with their marks. `None` while not everything is known.
+    pub fn unused_identities(&self) -> Option<BTreeMap<IdentityId, Option<String>>> {
+        if !self.store.is_synced() {
+            return None;
+        }
+        let intent = self.store.intent();
+        let published = intent.endpoints.values().map(|endpoint| endpoint.identity);
+        let used: BTreeSet<_> = published.chain(self.ipam.leases().map(|lease| lease.identity)).collect();
+        let unused = intent.identities.keys().filter(|id| !used.contains(id));
+        Some(unused.map(|id| (*id, self.store.mark_of(*id).map(str::to_owned))).collect())
+    }
+
     /// The labels behind a number, as far as known.
     pub fn labels_of(&self, identity: IdentityId) -> Labels {
         pleopod_plan::labels_of(self.store.intent(), &self.facts, identity).unwrap_or_default()

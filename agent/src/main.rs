@@ -1,6 +1,7 @@
 //! `pleopod-agent`: one on each node. Watches the cluster, plans, and makes the node's kernel match.
 
 mod clock;
+mod collect;
 mod config;
 mod core;
 mod door;
@@ -12,10 +13,10 @@ mod links;
 mod lock;
 mod log;
 mod metrics;
-mod remembered;
 mod reading;
-mod run;
+mod remembered;
 mod reports;
+mod run;
 mod start;
 mod tasks;
 

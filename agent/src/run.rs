@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::collect::Collecting;
 use crate::config::Config;
 use crate::core::{self, Command, Core, Handle, Task};
 use crate::door::{agent::AgentDoor, cni::CniDoor, health, socket};
@@ -73,7 +74,11 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     let (handle, commands) = core::channel();
     let connection = Connection { kubeconfig: config.kubeconfig.clone(), server: config.api_server.clone() };
     let client = pleopod_intake_kube::connect(&connection).await?;
-    let identities = Arc::new(Identities::new(client.clone()));
+    let identities = Identities::new(client.clone());
+    let identities = Arc::new(match config.identity_collect_after {
+        Duration::ZERO => identities,
+        after => identities.remembering(after / 2),
+    });
     doors(&config, &health, &eyes, &handle, &client, &identities, &stop).await?;
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -169,6 +174,10 @@ async fn work(
 
     let publisher = Publisher::new(client.clone(), config.node_name.clone());
     let reporter = Arc::new(Reporter::new(client.clone(), config.node_name.clone()));
+    if !config.identity_collect_after.is_zero() {
+        let collecting = Collecting::new(&config.node_name, config.identity_collect_after);
+        tokio::spawn(collecting.run(core.clone(), identities.clone()));
+    }
     let side = Tasks { core: core.clone(), identities, publisher, reporter, health: health.clone() };
     tokio::spawn(side.run(todo));
     let _ = tasks.send(Task::Introduce(router, node_health));

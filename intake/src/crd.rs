@@ -11,6 +11,9 @@ pub const GROUP: &str = "pleopod.io";
 pub const VERSION: &str = "v1alpha1";
 /// Label of a PleopodIdentity: the hash of its labels, to find it by.
 pub const LABELS_HASH: &str = "pleopod.io/labels-hash";
+/// Annotation of a PleopodIdentity: nobody was seen to use it since (RFC 3339), and it is removed soon. Who takes such an
+/// identity into use removes the annotation first.
+pub const UNUSED_SINCE: &str = "pleopod.io/unused-since";
 
 /// Annotation of a Node: its IPv4 router address.
 pub const IPV4_ROUTER: &str = "network.pleopod.io/ipv4-router";

@@ -31,6 +31,8 @@ pub struct Store {
     listing: BTreeMap<Kind, BTreeSet<ObjectName>>,
     /// Reverse of `intent.identities`.
     by_labels: BTreeMap<Labels, BTreeSet<IdentityId>>,
+    /// Identities that are to be removed, with what their mark says.
+    marked: BTreeMap<IdentityId, String>,
 }
 
 /// What an event changed. Empty when the object says nothing new.
@@ -85,9 +87,16 @@ impl Store {
         self.problems.values().flatten()
     }
 
-    /// The identity of a label set, the lowest number should there be several.
+    /// The identity of a label set, the lowest number should there be several. None that is [marked](Self::mark_of): it must
+    /// be claimed first.
     pub fn identity_of(&self, labels: &Labels) -> Option<IdentityId> {
-        self.by_labels.get(labels).and_then(|ids| ids.first()).copied()
+        self.by_labels.get(labels)?.iter().find(|id| !self.marked.contains_key(id)).copied()
+    }
+
+    /// What the mark of an identity says that is removed soon unless somebody uses it
+    /// ([`UNUSED_SINCE`](crate::crd::UNUSED_SINCE)).
+    pub fn mark_of(&self, identity: IdentityId) -> Option<&str> {
+        self.marked.get(&identity).map(String::as_str)
     }
 
     /// Takes one event in.
@@ -162,10 +171,17 @@ impl Store {
                 }
             }
             Object::PleopodIdentity(o) => {
-                if let Some((id, labels)) = self.keep(kind, &name, read::identity::read(&o), changed)
-                    && self.intent.identities.get(&id) != Some(&labels)
-                {
-                    self.forget_identity(id);
+                let Some((id, labels)) = self.keep(kind, &name, read::identity::read(&o), changed) else {
+                    return;
+                };
+                let mark = read::identity::mark(&o);
+                if self.marked.get(&id) != mark.as_ref() {
+                    self.marked.remove(&id);
+                    self.marked.extend(mark.map(|mark| (id, mark)));
+                    changed.identities.insert(id);
+                }
+                if self.intent.identities.get(&id) != Some(&labels) {
+                    self.forget_labels(id);
                     self.by_labels.entry(labels.clone()).or_default().insert(id);
                     self.intent.identities.insert(id, labels);
                     changed.identities.insert(id);
@@ -225,14 +241,15 @@ impl Store {
             Kind::PleopodEndpoint => unset(&mut self.intent.endpoints, name, &mut changed.endpoints),
             Kind::PleopodIdentity => {
                 if let Some(id) = read::identity::number(&name.name) {
-                    self.forget_identity(id);
+                    self.forget_labels(id);
+                    self.marked.remove(&id);
                     unset(&mut self.intent.identities, &id, &mut changed.identities);
                 }
             }
         }
     }
 
-    fn forget_identity(&mut self, id: IdentityId) {
+    fn forget_labels(&mut self, id: IdentityId) {
         if let Some(labels) = self.intent.identities.get(&id)
             && let Some(ids) = self.by_labels.get_mut(labels)
         {

@@ -492,6 +492,56 @@ async fn a_report_that_did_not_arrive_can_be_made_again() {
     assert_eq!((ours.len(), ours[0].count), (1, Some(1)));
 }
 
+async fn mark_of(cluster: &Cluster, id: IdentityId) -> Option<String> {
+    let object =
+        Api::<PleopodIdentity>::all(cluster.client.clone()).get(&id.to_string()).await.expect("there");
+    object.annotations().get(pleopod_intake::crd::UNUSED_SINCE).cloned()
+}
+
+/// Whoever takes a number into use while it is being collected keeps it, or gets one that is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_in_use_is_never_collected() {
+    let cluster = Cluster::start().await;
+    let web = labels("k8s:app=web");
+    let agent = || Identities::new(cluster.client.clone());
+    let mut seen = cluster.watch();
+    let id = agent().claim(&web).await.expect("a number");
+    seen.until("the number is known", |s| s.identity_of(&web) == Some(id)).await;
+    assert!(!agent().remove(id, "never marked").await.expect("an answer"), "without a mark nothing goes");
+
+    // Marked: nobody takes it from the watch; a claim takes the mark away, and with it the right to remove.
+    assert!(agent().mark(id).await.expect("marked"));
+    let mark = mark_of(&cluster, id).await.expect("a mark");
+    assert!(agent().mark(id).await.expect("marked already"));
+    assert_eq!(mark_of(&cluster, id).await.as_ref(), Some(&mark), "a second mark starts nothing anew");
+    seen.until("the mark is known", |s| s.mark_of(id) == Some(&mark)).await;
+    assert_eq!(seen.store.identity_of(&web), None);
+    assert_eq!(seen.store.intent().identities[&id], web, "flows still have its name");
+    assert_eq!(agent().claim(&web).await.expect("the same"), id);
+    assert_eq!(mark_of(&cluster, id).await, None);
+    assert!(!agent().remove(id, &mark).await.expect("an answer"));
+    seen.until("the mark is gone", |s| s.identity_of(&web) == Some(id)).await;
+
+    // Marked and removed: the next claim makes it anew, and it is the same number.
+    agent().mark(id).await.expect("marked");
+    let mark = mark_of(&cluster, id).await.expect("a mark");
+    assert!(agent().remove(id, &mark).await.expect("removed"));
+    assert!(!agent().remove(id, &mark).await.expect("gone") && !agent().mark(id).await.expect("gone"));
+    seen.until("it is gone", |s| !s.intent().identities.contains_key(&id) && s.mark_of(id).is_none()).await;
+    assert_eq!(agent().claim(&web).await.expect("a number"), id);
+
+    // Many at once: whatever the order, the claim's number is there in the end.
+    for _ in 0..20 {
+        agent().mark(id).await.expect("an answer");
+        let mark = mark_of(&cluster, id).await.expect("a mark");
+        let (remover, claimer) = (agent(), agent());
+        let (removed, claimed) = tokio::join!(remover.remove(id, &mark), claimer.claim(&web));
+        removed.expect("an answer");
+        assert_eq!(claimed.expect("a number"), id);
+        assert_eq!(mark_of(&cluster, id).await, None);
+    }
+}
+
 /// The manifests of `deploy/` give the agent what it needs to do all of this, and no secrets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rights_of_the_manifests_are_enough_and_few() {
@@ -519,6 +569,13 @@ async fn the_rights_of_the_manifests_are_enough_and_few() {
     let mut seen = cluster.watch();
     seen.synced().await;
     let id = Identities::new(cluster.client.clone()).claim(&labels("k8s:app=web")).await.expect("a number");
+    let identities = Identities::new(cluster.client.clone());
+    assert!(identities.mark(id).await.expect("marked"));
+    assert_eq!(identities.claim(&labels("k8s:app=web")).await.expect("unmarked"), id);
+    let unused = identities.claim(&labels("k8s:app=gone")).await.expect("a number");
+    identities.mark(unused).await.expect("marked");
+    let mark = mark_of(&cluster, unused).await.expect("a mark");
+    assert!(identities.remove(unused, &mark).await.expect("removed"));
     let publisher = Publisher::new(cluster.client.clone(), NODE);
     let what = Published { identity: id, ..published("172.16.0.230", &uid) };
     publisher.upsert_endpoint(&name("netpod"), &what, false).await.expect("created");

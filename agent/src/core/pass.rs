@@ -144,7 +144,10 @@ impl Core {
             match self.store.identity_of(&labels) {
                 Some(identity) if identity == had => {}
                 Some(identity) => self.set_identity(&attachment, identity),
-                None if had != IdentityId::INIT && self.labels_of(had) == labels => {}
+                None if had != IdentityId::INIT
+                    && self.store.mark_of(had).is_none()
+                    && self.labels_of(had) == labels => {}
+                // Not there yet, or marked as unused: claiming it says otherwise.
                 None => self.claim(labels),
             }
         }

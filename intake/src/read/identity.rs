@@ -4,6 +4,7 @@ use pleopod_model::{IdentityId, Labels};
 
 use super::{Complaints, Read};
 use crate::Kind;
+use crate::crd::UNUSED_SINCE;
 use crate::object::IdentityObject;
 
 /// Reads one PleopodIdentity; its name is the number.
@@ -18,6 +19,11 @@ pub fn read(object: &IdentityObject) -> Read<(IdentityId, Labels)> {
         return complaints.bad("spec.labels", "an identity without labels stands for nobody", hint);
     }
     complaints.good((id, Labels::from(object.spec.labels.clone())))
+}
+
+/// What [`UNUSED_SINCE`] says, if it is there.
+pub fn mark(object: &IdentityObject) -> Option<String> {
+    object.metadata.annotations.as_ref()?.get(UNUSED_SINCE).cloned()
 }
 
 /// The number that an object's name is, if it is one in canonical form.
