@@ -107,7 +107,7 @@ fn forward(call: &Call, sticky: bool) -> i32 {
         if is_service(&asked.addr) {
             return refuse();
         }
-        if !sticky {
+        if !sticky && (protocol != proto::TCP || call.has_asked()) {
             forget(call, &asked);
         }
         return ALLOW;
@@ -381,6 +381,23 @@ impl Call {
     fn netns(&self) -> u64 {
         // SAFETY: the context of the program.
         unsafe { bpf_get_netns_cookie(self.ctx.cast()) }
+    }
+
+    /// Whether a TCP socket has tried to connect before: it keeps that peer's address (Linux net/ipv4/tcp.c, `tcp_disconnect`,
+    /// which clears the port only).
+    #[inline(always)]
+    fn has_asked(&self) -> bool {
+        let sk = field!(self.ctx, __bindgen_anon_1.sk);
+        if sk.is_null() {
+            return false;
+        }
+        let word = |at: usize| {
+            // SAFETY: a socket that the kernel lends to the program; the index is a constant.
+            unsafe { core::ptr::read_volatile(&raw const (*sk).dst_ip6[at]) }
+        };
+        // SAFETY: as above.
+        let v4 = unsafe { core::ptr::read_volatile(&raw const (*sk).dst_ip4) };
+        v4 != 0 || (self.v6 && (word(0) | word(1) | word(2) | word(3)) != 0)
     }
 
     /// The socket's own port, zero while it has none.
