@@ -88,6 +88,10 @@ pub struct Options {
     /// How packets travel between nodes; `native` is the one there is.
     #[arg(long, env = "PLEOPOD_ROUTING")]
     pub routing: Option<String>,
+    /// How programs are attached to interfaces: `tcx`, `tc` for kernels before 6.6, or `auto`, tcx where the kernel has it
+    /// [default: auto].
+    #[arg(long, env = "PLEOPOD_ATTACH")]
+    pub attach: Option<Attach>,
     /// Whether pods reach the outside with the node's address [default: true].
     #[arg(long, env = "PLEOPOD_MASQUERADE")]
     pub masquerade: Option<bool>,
@@ -128,6 +132,16 @@ pub struct Options {
     pub log: Option<String>,
 }
 
+/// How programs are attached to interfaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attach {
+    #[default]
+    Auto,
+    Tcx,
+    Tc,
+}
+
 /// Shape of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -150,6 +164,7 @@ pub struct Config {
     pub cgroup_root: Option<PathBuf>,
     pub uplinks: Vec<String>,
     pub mtu: Option<u32>,
+    pub attach: pleopod_apply::attach::Attach,
     pub masquerade: bool,
     pub native_routing_cidrs: Vec<IpNet>,
     pub ipam_grace: Duration,
@@ -281,6 +296,13 @@ impl Config {
             mtu: r.pick("mtu", given.mtu.map(Some), file.mtu.map(Some), None, |m| {
                 m.map_or("auto".into(), |m| m.to_string())
             }),
+            attach: match r
+                .pick("attach", given.attach, file.attach, Attach::Auto, |a| format!("{a:?}").to_lowercase())
+            {
+                Attach::Auto => pleopod_apply::attach::Attach::Auto,
+                Attach::Tcx => pleopod_apply::attach::Attach::Tcx,
+                Attach::Tc => pleopod_apply::attach::Attach::Tc,
+            },
             masquerade: r.pick("masquerade", given.masquerade, file.masquerade, true, bool::to_string),
             native_routing_cidrs: r.pick(
                 "native-routing-cidrs",

@@ -114,7 +114,7 @@ impl Hands {
             }
         }
         kernel::set_node(&loaded, &node_value(&uplinks, &start.node, mtu))?;
-        let hooks = Hooks::new(&loaded)?;
+        let hooks = Hooks::new(&loaded, config.attach)?;
         let swept = hooks.sweep()?;
         if !swept.is_empty() {
             tracing::info!(?swept, "links of interfaces that are gone were removed");
@@ -152,6 +152,9 @@ impl Hands {
     /// Call it once the tables hold what they should: no packet finds an empty map.
     pub fn attach(&mut self) -> anyhow::Result<()> {
         self.hooks.base(&self.base)?;
+        if self.hooks.is_by_tc() {
+            tracing::info!("programs are attached to interfaces by filters of tc");
+        }
         for uplink in &self.uplinks {
             self.hooks.uplink(uplink)?;
         }
@@ -459,6 +462,9 @@ impl Hands {
             tracing::warn!(%error, "looking over {}", base::HOST_IFNAME);
         }
         self.look_after_uplinks();
+        if let Err(error) = self.hooks.renew(&self.base, &self.uplinks) {
+            tracing::warn!(%error, "looking over the node's filters");
+        }
         Ok(())
     }
 

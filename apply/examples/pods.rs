@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use pleopod_abi::Config;
-use pleopod_apply::attach::Hooks;
+use pleopod_apply::attach::{Attach, Hooks};
 use pleopod_apply::base::{self, BaseSpec};
 use pleopod_apply::pod::{self, PodSpec, reaper::Reaper};
 use pleopod_apply::routes::Routes;
@@ -32,7 +32,7 @@ fn walk(count: u8, pins: &std::path::Path) -> Result<(), Failure> {
     let base = base::prepare(&mut netlink, &BaseSpec { addresses: vec![router], mtu: 9001 })?;
     let start = Instant::now();
     let options = LoadOptions { pins: pins.into(), config: Config::STANDARD, max_entries: vec![] };
-    let hooks = Hooks::new(&Loaded::load(&options)?)?;
+    let hooks = Hooks::new(&Loaded::load(&options)?, Attach::Auto)?;
     println!("load     {:>8.2?}", start.elapsed());
     let mut routes = Routes::new(Netlink::open()?, base.host.index);
     let mut reaper = Reaper::start()?;

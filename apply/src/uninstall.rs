@@ -8,7 +8,7 @@ use pleopod_sys_bpf::link;
 use pleopod_sys_link::{Netlink, ROUTE_PROTOCOL, RouteFilter};
 
 use crate::expedite::Expedite;
-use crate::{Error, base, pod};
+use crate::{Error, attach, base, pod};
 
 /// What was there and is gone now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,13 +25,17 @@ pub struct Removed {
 
 /// Programs and maps first, then interfaces and routes. `pins` is `<bpffs>/pleopod`.
 pub fn uninstall(pins: &Path) -> Result<Removed, Error> {
-    let mut removed = Removed { programs: pins.exists(), ..Removed::default() };
-    if removed.programs {
+    let mut netlink = Netlink::open()?;
+    let filters = attach::filters(&mut netlink)?;
+    let mut removed = Removed { programs: pins.exists() || !filters.is_empty(), ..Removed::default() };
+    for (_, filter) in filters {
+        netlink.detach_filter(filter.ifindex, filter.way)?;
+    }
+    if pins.exists() {
         // Puts the kernel's switch back if an agent died with it on.
         drop(Expedite::start(pins).map_err(|source| Error::Thread { source })?);
         link::uninstall(pins)?;
     }
-    let mut netlink = Netlink::open()?;
     let pods: Vec<u32> =
         pod::list(&mut netlink)?.into_iter().chain(pod::doomed(&mut netlink)?).map(|l| l.index).collect();
     removed.pods = netlink.delete_links(&pods)?;

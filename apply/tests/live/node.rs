@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pleopod_abi::node::NodeValue;
 use pleopod_abi::{Addr16, Config, time};
-use pleopod_apply::attach::Hooks;
+use pleopod_apply::attach::{Attach, Hooks};
 use pleopod_apply::base::{self, Base, BaseSpec};
 use pleopod_apply::ct::Connections;
 use pleopod_apply::kernel;
 use pleopod_apply::pod::{self, PodSpec};
 use pleopod_apply::routes::Routes;
 use pleopod_apply::tables::Tables;
+use pleopod_apply::uninstall::{self, Removed};
 use pleopod_model::desired::{
     Backend, Desired, Endpoint, Frontend, FrontendKey, FrontendKind, IpcacheEntry, IpcacheSource, LocalPod,
     Route,
@@ -37,6 +38,8 @@ pub struct Node {
     pub pods: Vec<Guard>,
     bpffs: PathBuf,
     pub cgroup: PathBuf,
+    /// How its agents attach programs.
+    pub attach: Attach,
 }
 
 /// What an agent holds in memory.
@@ -54,13 +57,17 @@ pub struct Agent {
 
 impl Node {
     pub fn new() -> Self {
+        Self::with(Attach::Auto)
+    }
+
+    pub fn with(attach: Attach) -> Self {
         let name = format!("pleo-t-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
         let bpffs = std::env::temp_dir().join(&name);
         mount::ensure_bpffs(&bpffs).unwrap();
         let cgroup = mount::find_cgroup2().unwrap().expect("cgroup2 is mounted").join(&name);
         fs::create_dir(&cgroup).unwrap();
         let pods = PODS.iter().map(|_| Guard::new("pod").unwrap()).collect();
-        Self { node: Guard::new("node").unwrap(), pods, bpffs, cgroup }
+        Self { node: Guard::new("node").unwrap(), pods, bpffs, cgroup, attach }
     }
 
     /// Starts an agent: everything it does at its start.
@@ -82,7 +89,7 @@ impl Node {
         };
         let options = LoadOptions { pins: self.bpffs.join("pleopod"), config, max_entries: vec![] };
         let loaded = Loaded::load(&options).unwrap_or_else(|error| panic!("{error}"));
-        let hooks = Hooks::new(&loaded).unwrap();
+        let hooks = Hooks::new(&loaded, self.attach).unwrap();
         kernel::set_node(&loaded, &NodeValue::default()).unwrap();
         let mut tables = kernel::tables(&loaded).unwrap();
         hooks.sweep().unwrap();
@@ -133,6 +140,11 @@ impl Node {
             identity: IdentityId(1000 + n as u32),
         };
         (local, link.restored)
+    }
+
+    /// Takes out of the kernel what agents have put there.
+    pub fn uninstall(&self) -> Removed {
+        self.node.run(|| uninstall::uninstall(&self.bpffs.join("pleopod"))).unwrap().unwrap()
     }
 
     /// A program of the host's in a namespace and in the node's cgroup, its input and output piped.

@@ -8,16 +8,26 @@ use std::time::Duration;
 
 use pleopod_abi::ct::{CtKey, CtValue};
 use pleopod_abi::{Addr16, Be16};
+use pleopod_apply::attach::Attach;
 use pleopod_apply::ct::Connections;
 use pleopod_apply::ct::sweeper::Sweeper;
 use pleopod_apply::metrics;
-use pleopod_sys_link::{Netlink, RouteFilter};
+use pleopod_sys_link::{Netlink, RouteFilter, Target};
 
 use crate::node::{Node, PODS};
 
 #[test]
 fn links_rows_routes_and_connections_survive_the_agent() {
-    let node = Node::new();
+    all_survives_the_agent(&Node::new(), "tcx");
+}
+
+#[test]
+fn so_do_filters_where_there_is_no_tcx() {
+    let node = Node::with(Attach::Tc);
+    all_survives_the_agent(&node, "tc");
+}
+
+fn all_survives_the_agent(node: &Node, by: &str) {
     let first = node.agent();
 
     // A conversation between the pods that never rests.
@@ -55,8 +65,8 @@ fn links_rows_routes_and_connections_survive_the_agent() {
     let hooks = first.hooks.list().unwrap();
     let names: Vec<String> = hooks.iter().map(|h| format!("{} {}", h.hook, h.program)).collect();
     assert_eq!(hooks.len(), 3 + 4 + 8, "{names:#?}");
-    assert!(names.contains(&"pleo_host tcx/egress from_host".into()), "{names:#?}");
-    assert!(names.contains(&format!("{} tcx/ingress from_pod", first.local[0].ifname)), "{names:#?}");
+    assert!(names.contains(&format!("pleo_host {by}/egress from_host")), "{names:#?}");
+    assert!(names.contains(&format!("{} {by}/ingress from_pod", first.local[0].ifname)), "{names:#?}");
     assert!(names.contains(&"cgroup connect4 sock_connect4".into()), "{names:#?}");
     let (local, base) = (first.local.clone(), first.base.clone());
     let table = |agent: &crate::node::Agent| {
@@ -97,6 +107,70 @@ fn links_rows_routes_and_connections_survive_the_agent() {
     assert_eq!(second.connections.forget(&["172.16.0.7".parse().unwrap()]).unwrap(), 0);
     assert_eq!(second.connections.forget(&[PODS[0].parse().unwrap()]).unwrap(), 1);
     assert_eq!(second.connections.sweep(u64::MAX >> 8).unwrap().ct.live, 0);
+}
+
+/// A node gets another kernel, or another configuration: never are programs at both kinds of hook, and in the end at none.
+#[test]
+fn an_agent_takes_over_from_one_with_another_kind_of_hook() {
+    let mut node = Node::new();
+    let ping = |node: &Node| {
+        let said = node.command(&node.pods[0], &format!("ping -n -c 1 -W 2 {}", PODS[1])).wait_with_output();
+        // One hop: the programs have passed it on once.
+        String::from_utf8(said.unwrap().stdout).unwrap().contains("ttl=63")
+    };
+    for (attach, by) in
+        [(Attach::Tcx, " tcx/"), (Attach::Tc, " tc/"), (Attach::Auto, " tcx/"), (Attach::Tc, " tc/")]
+    {
+        node.attach = attach;
+        let agent = node.agent();
+        let hooks = agent.hooks.list().unwrap();
+        let at: Vec<&str> = hooks.iter().map(|h| &*h.hook).filter(|h| !h.starts_with("cgroup")).collect();
+        assert_eq!(at.len(), 3 + 4, "{at:#?}");
+        assert!(at.iter().all(|hook| hook.contains(by)), "{at:#?}");
+        assert!(hooks.iter().all(|h| h.program != "?"), "{hooks:#?}");
+        assert!(ping(&node));
+        let counted = metrics::read(&agent.loaded).unwrap();
+        assert!(!counted.iter().any(|m| m.kind == metrics::MetricKind::Drop), "{counted:#?}");
+    }
+    // Somebody else's filter stays, and with it the queueing discipline it is in.
+    let tc = |words: &str| {
+        let said = node.command(&node.node, &format!("tc {words}")).wait_with_output().unwrap();
+        assert!(said.status.success(), "{words}: {}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    tc("qdisc add dev lo clsact");
+    tc("filter add dev lo ingress prio 7 protocol ip u32 match ip dst 192.0.2.99/32 flowid 1:1");
+    tc("filter add dev pleo_host egress prio 7 protocol ip u32 match ip dst 192.0.2.99/32 flowid 1:1");
+    let theirs = tc("filter show dev lo ingress");
+    // Filters that were cleared away come back.
+    tc("qdisc del dev pleo_net clsact");
+    let agent = node.agent();
+    tc("qdisc del dev pleo_net clsact");
+    node.node.run(|| agent.hooks.renew(&agent.base, &[])).unwrap().unwrap();
+    assert!(tc("filter show dev pleo_net ingress").contains("pleo_to_host"));
+    drop(agent);
+    let removed = node.uninstall();
+    assert!(removed.programs && removed.base, "{removed:?}");
+    assert_eq!(tc("filter show dev lo ingress"), theirs);
+    assert!(!node.uninstall().programs, "nothing is left");
+}
+
+/// On an interface that stays, like an uplink, nothing is left either.
+#[test]
+fn filters_are_taken_off_interfaces_of_others() {
+    let node = Node::with(Attach::Tc);
+    let agent = node.agent();
+    let tc = |words: &str| {
+        let said = node.command(&node.node, &format!("tc {words}")).wait_with_output().unwrap();
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let lo = node.node.run(|| Netlink::open().unwrap().link(Target::Name("lo")).unwrap().unwrap()).unwrap();
+    node.node.run(|| agent.hooks.uplink(&lo)).unwrap().unwrap();
+    assert!(tc("filter show dev lo egress").contains("pleo_to_uplink"));
+    drop(agent);
+    node.uninstall();
+    assert_eq!(tc("filter show dev lo egress") + &tc("filter show dev lo ingress"), "");
+    assert!(!tc("qdisc show dev lo").contains("clsact"));
 }
 
 #[test]

@@ -69,6 +69,18 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
+    /// Whether the kernel does not know what it was asked to attach to.
+    pub fn is_unsupported(&self) -> bool {
+        // ENOTSUPP is the kernel's own number and has no name outside.
+        const ENOTSUPP: i32 = 524;
+        match self {
+            Self::Attach { source, .. } => {
+                matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP))
+            }
+            _ => false,
+        }
+    }
+
     /// Wraps an error of the kernel about a path.
     pub(crate) fn path(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

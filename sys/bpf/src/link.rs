@@ -175,8 +175,13 @@ impl Links {
 
     /// Takes the programs off an interface. An interface that has none is fine.
     pub fn detach_tcx(&self, ifname: &str) -> Result<(), Error> {
-        self.remove(&tcx_pin(ifname, Direction::Ingress))?;
-        self.remove(&tcx_pin(ifname, Direction::Egress))
+        self.detach_tcx_from(ifname, Direction::Ingress)?;
+        self.detach_tcx_from(ifname, Direction::Egress)
+    }
+
+    /// Takes the program off one hook of an interface. One that has none is fine.
+    pub fn detach_tcx_from(&self, ifname: &str, direction: Direction) -> Result<(), Error> {
+        self.remove(&tcx_pin(ifname, direction))
     }
 
     /// Removes one pin, and with it the link. One that is not there is fine.

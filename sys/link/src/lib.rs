@@ -11,6 +11,7 @@
 mod address;
 mod diag;
 mod error;
+mod filter;
 mod link;
 mod monitor;
 mod neighbour;
@@ -20,6 +21,7 @@ mod route;
 pub use address::Address;
 pub use diag::{SockDiag, Transport};
 pub use error::Error;
+pub use filter::{FILTER_PRIORITY, Filter, Way};
 pub use link::{End, Kind, Link, LinkChange, Target, VethSpec};
 pub use monitor::{Event, Monitor};
 pub use neighbour::Neighbour;
