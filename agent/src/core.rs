@@ -106,6 +106,8 @@ pub struct Core {
     next_count: Instant,
     /// When what the eyes know is made anew, if it is stale.
     eyes_stale: Option<Instant>,
+    /// The node's own addresses are of a pod CIDR that it no longer has.
+    stranded: bool,
     /// Why the agent can't go on.
     broken: Option<anyhow::Error>,
 }
@@ -197,6 +199,7 @@ impl Core {
             next_full: Instant::now() + FULL_EVERY,
             next_count: Instant::now(),
             eyes_stale: None,
+            stranded: false,
             broken: None,
         }
     }
@@ -314,6 +317,39 @@ impl Core {
         }
     }
 
+    /// The pod CIDR changed and left the router address outside. Pods have it in their routes, so it stays as long as there
+    /// are any; then a new start takes addresses of the new CIDR.
+    fn look_after_own_addresses(&mut self) {
+        let own = [self.facts.router.as_slice(), &self.facts.health].concat();
+        if !self.ipam.outside(&own) {
+            if std::mem::take(&mut self.stranded) {
+                self.health.set("pod-cidr", Ok("the node's own addresses are in it".into()));
+            }
+            return;
+        }
+        let text = |list: Vec<String>| list.join(", ");
+        let cidrs = text(self.ipam.cidrs().map(|cidr| cidr.to_string()).collect());
+        let router = text(self.facts.router.iter().map(ToString::to_string).collect());
+        let pods = self.ipam.leases().count();
+        if pods == 0 {
+            self.broken.get_or_insert_with(|| {
+                anyhow::anyhow!(
+                    "the node's pod CIDR is {cidrs} now and its router address {router} is not in it; the agent ends, its next \
+                     start takes addresses of the new one"
+                )
+            });
+            return;
+        }
+        self.stranded = true;
+        self.health.set(
+            "pod-cidr",
+            Err(format!(
+                "it is {cidrs} now, and the router address {router} is not in it; other nodes do not reach the pods with old \
+                 addresses. Drain the node: with the last of its {pods} pods gone the agent takes addresses of the new one"
+            )),
+        );
+    }
+
     /// What comes with time.
     fn tick(&mut self) {
         let now = Instant::now();
@@ -323,6 +359,9 @@ impl Core {
                 self.refresh_identities();
                 self.full_pass();
             }
+        }
+        if self.synced {
+            self.look_after_own_addresses();
         }
         if self.eyes_stale.is_some_and(|at| now >= at) {
             self.eyes_stale = None;

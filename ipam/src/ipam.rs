@@ -137,6 +137,11 @@ impl Ipam {
         self.pools.iter().map(Pool::cidr)
     }
 
+    /// Whether one of `addresses` is in none of today's CIDRs.
+    pub fn outside(&self, addresses: &[IpAddr]) -> bool {
+        addresses.iter().any(|address| !self.pools.iter().any(|pool| pool.cidr().contains(address)))
+    }
+
     /// The families the node has a CIDR for, IPv4 first.
     pub fn families(&self) -> Vec<Family> {
         [Family::V4, Family::V6].into_iter().filter(|f| self.pools.iter().any(|p| p.family() == *f)).collect()
@@ -184,8 +189,8 @@ impl Ipam {
     }
 
     /// The node's own address of each family for `owner` ([`Owner::Router`] or [`Owner::Health`]): the one it has, or
-    /// `preferred` (as the Node's annotation remembers it) when that is free, or a new one. An address left outside
-    /// the CIDRs by a CIDR change stays as long as its family has no address inside.
+    /// `preferred` (as the Node's annotation remembers it) when that is free, or a new one. An address that a change of
+    /// the CIDRs left [outside](Self::outside) stays as long as there are leases: their pods send to it.
     pub fn node_addresses(
         &mut self,
         owner: &Owner,
@@ -197,8 +202,11 @@ impl Ipam {
             let held =
                 self.used.iter().find(|(a, o)| Family::of(**a) == family && *o == owner).map(|(a, _)| *a);
             if let Some(address) = held {
-                addresses.push(address);
-                continue;
+                if !self.leases.is_empty() || !self.outside(&[address]) {
+                    addresses.push(address);
+                    continue;
+                }
+                self.release(address, now);
             }
             let wish = preferred.iter().copied().filter(|a| Family::of(*a) == family);
             let granted = wish.into_iter().find(|a| self.allocate_specific(owner.clone(), *a).is_ok());

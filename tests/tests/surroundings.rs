@@ -114,3 +114,47 @@ fn an_agent_that_starts_while_the_api_server_is_away_has_its_pods() {
     assert!(answers());
     lab.down().ok();
 }
+
+#[test]
+fn a_node_with_another_pod_cidr_says_what_to_do_and_moves_when_it_can() {
+    let lab = Lab::up_with(&["--nodes", "2", "--without-dns"]);
+    lab.apply(&(pod("near", NODE) + "---\n" + &pod("other", "k8s-w1")));
+    lab.ready("default");
+    let near = lab.pod_ip("near");
+    let answers = |address: &str| {
+        let asked = lab.exec("other", &["curl", "-s", "-m", "2", address]);
+        asked.run().success().then_some(())
+    };
+    lab.kubectl(&[
+        "patch",
+        "node",
+        NODE,
+        "--type=merge",
+        "-p",
+        r#"{"spec": {"podCIDR": "172.16.50.0/24", "podCIDRs": ["172.16.50.0/24"]}}"#,
+    ])
+    .ok();
+    told(&lab, &["Pod CIDR:", "Error", "172.16.50.0/24", "172.16.0.1 is not in it", "Drain the node"]);
+    let here = || lab.node(NODE, &["curl", "-s", "-m", "2", &near]).run().success().then_some(());
+    until("the pod that is there answers its node", SOON, here);
+    lab.apply(&pod("late", NODE));
+    lab.ready("default");
+    let late = lab.pod_ip("late");
+    assert!(late.starts_with("172.16.50."), "{late}");
+    until("a pod of the new CIDR answers", SOON, || answers(&late));
+
+    let agent = lab.agent_process(NODE);
+    lab.kubectl(&["delete", "pod", "near", "late"]).ok();
+    until("the agent starts anew", Duration::from_secs(20), || {
+        (lab.agent_process(NODE) != agent).then_some(())
+    });
+    lab.agent_ok(NODE);
+    until("the router moved", SOON, || {
+        lab.node(NODE, &["ip", "-o", "addr", "show", "pleo_host"]).ok().contains("172.16.50.").then_some(())
+    });
+    told(&lab, &["Agent:", "Ok"]);
+    lab.apply(&pod("new", NODE));
+    lab.ready("default");
+    until("a new pod answers", SOON, || answers(&lab.pod_ip("new")));
+    lab.down().ok();
+}

@@ -132,6 +132,7 @@ fn capital(name: &str) -> String {
     match name {
         "cni" | "ipam" | "bpf" => name.to_uppercase(),
         "api-server" => "API server".to_owned(),
+        "pod-cidr" => "Pod CIDR".to_owned(),
         _ => {
             let mut letters = name.chars();
             letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())

@@ -134,6 +134,23 @@ fn router_and_health_keep_their_addresses() {
 }
 
 #[test]
+fn the_nodes_own_addresses_move_to_a_new_cidr_once_no_pod_needs_them() {
+    let mut ipam = ipam(&["10.0.0.0/24"]);
+    let old = ipam.node_addresses(&Owner::Router, &[], at(0)).expect("an address");
+    let id = ipam.node_endpoint_id(&Owner::Router).expect("a number");
+    ipam.lease(&att(1), pod(1), "", at(0)).expect("lease");
+    assert!(!ipam.outside(&old));
+    ipam.set_cidrs(&nets(&["10.9.0.0/24"]));
+    assert!(ipam.outside(&old));
+    assert_eq!(ipam.node_addresses(&Owner::Router, &old, at(1)), Ok(old.clone()), "a pod sends to it");
+    ipam.end_lease(&att(1), at(2));
+    let new = ipam.node_addresses(&Owner::Router, &old, at(3)).expect("another");
+    assert_eq!(new, ["10.9.0.1".parse::<IpAddr>().expect("an address")]);
+    assert!(!ipam.used.contains_key(&old[0]));
+    assert_eq!(ipam.node_endpoint_id(&Owner::Router), Ok(id));
+}
+
+#[test]
 fn the_journal_brings_back_all_and_marks_it_restored() {
     let cidrs = nets(&["10.0.0.0/24"]);
     let mut ipam = Ipam::new(Config::default(), &cidrs);
