@@ -482,12 +482,13 @@ impl Core {
     /// Services that changed since the last pass, for the incremental plan.
     fn take_service_changes(&mut self) -> Option<BTreeSet<FrontendKey>> {
         let changed = std::mem::take(&mut self.todo.changed);
-        if changed.services.is_empty() && changed.endpoint_slices.is_empty() {
+        let nothing = changed.services.is_empty() && changed.endpoint_slices.is_empty();
+        if nothing && !self.services.is_stale(self.store.intent(), &self.facts) {
             return None;
         }
         Some(self.services.update(
             self.store.intent(),
-            &self.facts.name,
+            &self.facts,
             &changed.services,
             &changed.endpoint_slices,
         ))

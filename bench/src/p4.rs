@@ -81,7 +81,7 @@ fn load(pins: &Path, count: u32) -> anyhow::Result<()> {
     let mut kernel = Kernel::new(Box::new(frontends), Box::new(slots));
     kernel.load()?;
     let mut services = Services::default();
-    services.rebuild(&synthetic::services(count), "n1");
+    services.rebuild(&synthetic::services(count), &synthetic::node());
     let keys = services.frontends().keys().copied().collect();
     kernel.converge_some(services.frontends(), &keys);
     let errors = kernel.frontends().errors().len() + kernel.slots().errors().len();

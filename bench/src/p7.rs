@@ -87,19 +87,20 @@ fn walk(
     let mut tables = kernel::tables(&loaded)?;
     let mut services = Services::default();
     let start = Instant::now();
-    services.rebuild(intent, "n1");
+    services.rebuild(intent, &synthetic::node());
     let planned = start.elapsed();
     tables.converge_services(services.frontends(), None);
     let written = start.elapsed() - planned;
     anyhow::ensure!(tables.failed().is_empty(), "rows could not be written: {:?}", tables.failed().first());
     if let Some(mut intent) = changes {
+        let node = synthetic::node();
         let mut samples = Samples::with_capacity(CHANGES as usize);
         for round in 0..CHANGES {
             let n = round * 7919 % count;
             let name = synthetic::slice_name(n);
             intent.endpoint_slices.insert(name.clone(), synthetic::slice(n, round + 1));
             let start = Instant::now();
-            let touched = services.update(&intent, "n1", &[], &[name]);
+            let touched = services.update(&intent, &node, &[], &[name]);
             let (rows, _) = tables.converge_services(services.frontends(), Some(&touched));
             samples.push(start.elapsed());
             anyhow::ensure!(rows > 0, "a change that changed nothing");

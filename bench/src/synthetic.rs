@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use pleopod_model::ObjectName;
+use pleopod_model::desired::NodeFacts;
 use pleopod_model::intent::{
     EndpointSlice, Intent, Protocol, Service, ServicePort, SliceEndpoint, SlicePort,
 };
@@ -23,6 +24,11 @@ pub fn services(count: u32) -> Intent {
         intent.endpoint_slices.insert(slice_name(n), slice(n, 0));
     }
     intent
+}
+
+/// The node they are planned for, which has none of the backends.
+pub fn node() -> NodeFacts {
+    NodeFacts { name: "n1".into(), ..NodeFacts::default() }
 }
 
 /// The name of a Service's slice.

@@ -20,9 +20,9 @@ fn main() {
     let whole = measure(|| drop(plan(&intent, &facts)));
     let rest = measure(|| drop(plan_without_services(&intent, &facts)));
     let mut services = Services::default();
-    services.rebuild(&intent, &facts.name);
+    services.rebuild(&intent, &facts);
     let slice = [ObjectName::new("default", format!("svc{}-1", count / 2))];
-    let one = measure(|| drop(services.update(&intent, &facts.name, &[], &slice)));
+    let one = measure(|| drop(services.update(&intent, &facts, &[], &slice)));
     println!("{count} Services of 2 backends, {} endpoints, {ROUNDS} rounds", intent.endpoints.len());
     println!("everything          p50 {:>10.3?}  max {:>10.3?}", whole.0, whole.1);
     println!("all but Services    p50 {:>10.3?}  max {:>10.3?}", rest.0, rest.1);

@@ -6,7 +6,7 @@
 //!
 //! - [`endpoints`]: addresses delivered on this node, and the namespaces behind them.
 //! - [`ipcache`]: who has an address, for the whole cluster and the world.
-//! - [`services`]: frontends and the backends they may choose.
+//! - [`services`]: frontends, the backends they may choose, ports of the node.
 //! - [`routes`]: the node's routing table.
 #![deny(missing_docs)]
 
@@ -41,11 +41,13 @@ pub struct Planned {
 /// [`plan_without_services`] for the rest.
 pub fn plan(intent: &Intent, facts: &NodeFacts) -> Planned {
     let mut services = Services::default();
-    services.rebuild(intent, &facts.name);
+    services.rebuild(intent, facts);
     let mut planned = plan_without_services(intent, facts);
     planned.problems.extend(services.problems());
     planned.problems.sort();
     planned.problems.dedup();
+    planned.desired.health_checks = services.health_checks();
+    planned.desired.node_ports = services.node_ports();
     planned.desired.services = services.into_frontends();
     planned
 }

@@ -1,40 +1,61 @@
 //! Service frontends and the backends they may choose.
 //!
 //! Each Service is planned on its own from its slices, so that a change costs that one Service ([`Services::update`]).
-//! When two Services ask for the same frontend, the older one has it (then the first by name); it goes to the other
-//! when the older one goes.
-//!
-//! Backends, as kube-proxy chooses them: ready ones; when there is none, those that are terminating but still serve.
-//! Terminating ones beside ready ones keep their connections but get no new ones.
+//! What the node is (its name, zone, addresses and options) goes into all of them: when that changes, all are planned
+//! anew. When two Services ask for the same frontend or node port, the older one has it (then the first by name); it goes
+//! to the other when the older one goes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use pleopod_model::desired::{Backend, BackendState, Frontend, FrontendKey, FrontendKind};
-use pleopod_model::intent::{EndpointSlice, Intent, Service, ServicePort, ServiceType, SliceEndpoint};
+use pleopod_model::desired::{Frontend, FrontendKey, FrontendKind, HealthCheck, NodeFacts, ServiceOptions};
+use pleopod_model::intent::{Intent, Protocol, SliceEndpoint};
 use pleopod_model::{ObjectName, Problem};
+
+use asked::{Asked, NodePort};
+use contest::{Contest, Rank};
+
+mod asked;
+mod backends;
+mod contest;
+
+/// The label of a Node that names its zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+type NodePortKey = (Protocol, u16);
 
 /// Frontends of all Services, kept so that one Service can be replanned alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Services {
-    /// What is in force.
-    frontends: BTreeMap<FrontendKey, Frontend>,
-    /// What each Service asks for, with its age. What it would put there is planned again when it inherits.
-    asked: BTreeMap<ObjectName, Asked>,
-    /// Who asks for a frontend, in the order in which they would get it. Only those asked for more than once.
-    contested: BTreeMap<FrontendKey, BTreeSet<Rank>>,
+    /// For which node they are planned.
+    here: Here,
+    /// What is in force, and who else asked for it.
+    frontends: Contest<FrontendKey, Frontend>,
+    node_ports: Contest<NodePortKey, NodePort>,
+    /// What each Service asks for, with its age.
+    claims: BTreeMap<ObjectName, Claims>,
     /// Slices of each Service.
     slices: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     /// The Service of each slice, to find it again when the slice is gone.
     service_of: BTreeMap<ObjectName, ObjectName>,
 }
 
-type Rank = (i64, ObjectName);
-
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Asked {
+struct Claims {
     created: i64,
-    keys: Vec<FrontendKey>,
+    frontends: Vec<FrontendKey>,
+    node_ports: Vec<NodePortKey>,
+}
+
+/// What of the node matters to Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Here {
+    name: String,
+    /// Empty when the Node has none.
+    zone: String,
+    /// Where node ports answer.
+    addresses: Vec<IpAddr>,
+    options: ServiceOptions,
 }
 
 // === impl Services ===
@@ -42,50 +63,83 @@ struct Asked {
 impl Services {
     /// The frontends in force.
     pub fn frontends(&self) -> &BTreeMap<FrontendKey, Frontend> {
-        &self.frontends
+        self.frontends.held()
     }
 
-    /// Frontends that were asked for twice.
+    /// What is to be answered at health check node ports, by TCP port.
+    pub fn health_checks(&self) -> BTreeMap<u16, HealthCheck> {
+        let check = |((_, number), port): (&NodePortKey, &NodePort)| {
+            let local_endpoints = port.health?;
+            Some((*number, HealthCheck { service: port.service.clone(), local_endpoints }))
+        };
+        self.node_ports.held().iter().filter_map(check).collect()
+    }
+
+    /// Ports of the node that Services have, those of health checks included.
+    pub fn node_ports(&self) -> BTreeSet<(Protocol, u16)> {
+        self.node_ports.held().keys().copied().collect()
+    }
+
+    /// Frontends and node ports that were asked for twice.
     pub fn problems(&self) -> impl Iterator<Item = Problem> + '_ {
-        self.contested.iter().flat_map(|(key, ranks)| {
-            let winner = ranks.first().map(|(_, name)| name.to_string()).unwrap_or_default();
-            ranks.iter().skip(1).map(move |(_, loser)| {
-                Problem::new(
-                    "Service",
-                    loser.clone(),
-                    "spec.ports",
-                    format!(
-                        "{} {} belongs to the older Service {winner}, which keeps it",
-                        key.protocol, key.address
-                    ),
-                    "give the Service another clusterIP or port",
-                )
-            })
-        })
+        let frontends = self.frontends.lost().filter_map(|(key, held, lost)| {
+            if held.kind == FrontendKind::NodePort && lost.kind == FrontendKind::NodePort {
+                // Told once for the port, not again for each address.
+                return None;
+            }
+            let (field, hint) = match lost.kind {
+                FrontendKind::ClusterIP => ("spec.ports", "give the Service another clusterIP or port"),
+                FrontendKind::NodePort => ("spec.ports", "give the Service another node port"),
+                FrontendKind::LoadBalancer => {
+                    ("status.loadBalancer.ingress", "give the Service another address or port")
+                }
+                FrontendKind::ExternalIP => ("spec.externalIPs", "give the Service another address or port"),
+            };
+            let what = format!("{} {}", key.protocol, key.address);
+            Some(taken(&lost.service, field, &what, &held.service, hint))
+        });
+        let node_ports = self.node_ports.lost().map(|((protocol, number), held, lost)| {
+            let field = if lost.health.is_some() { "spec.healthCheckNodePort" } else { "spec.ports" };
+            let what = format!("{protocol} node port {number}");
+            taken(&lost.service, field, &what, &held.service, "give the Service another node port")
+        });
+        frontends.chain(node_ports)
     }
 
-    /// Plans all Services anew. `node` is this node's name.
-    pub fn rebuild(&mut self, intent: &Intent, node: &str) {
-        *self = Self::default();
+    /// Plans all Services anew.
+    pub fn rebuild(&mut self, intent: &Intent, facts: &NodeFacts) {
+        *self = Self { here: Here::of(intent, facts), ..Self::default() };
         for (name, slice) in &intent.endpoint_slices {
             self.slices.entry(slice.service.clone()).or_default().insert(name.clone());
             self.service_of.insert(name.clone(), slice.service.clone());
         }
         for name in intent.services.keys() {
-            self.replan(intent, node, name, &mut BTreeSet::new());
+            self.replan(intent, name, &mut BTreeSet::new());
         }
     }
 
+    /// Whether the node is another than the one the Services were planned for, so that [`Self::update`] has something to
+    /// do even if no Service changed.
+    pub fn is_stale(&self, intent: &Intent, facts: &NodeFacts) -> bool {
+        self.here != Here::of(intent, facts)
+    }
+
     /// Plans again the Services named in `services` and those whose slices are named in `slices` (changed, added or
-    /// gone, `intent` tells). Returns the frontends that may differ now. Equal to [`Services::rebuild`] by test.
+    /// gone, `intent` tells), or all if the node changed. Returns the frontends that may differ now. Equal to
+    /// [`Services::rebuild`] by test.
     pub fn update<'a>(
         &mut self,
         intent: &Intent,
-        node: &str,
+        facts: &NodeFacts,
         services: impl IntoIterator<Item = &'a ObjectName>,
         slices: impl IntoIterator<Item = &'a ObjectName>,
     ) -> BTreeSet<FrontendKey> {
         let mut todo: BTreeSet<ObjectName> = services.into_iter().cloned().collect();
+        let here = Here::of(intent, facts);
+        if here != self.here {
+            self.here = here;
+            todo.extend(intent.services.keys().cloned());
+        }
         for name in slices {
             let now = intent.endpoint_slices.get(name).map(|s| &s.service);
             let before = self.service_of.get(name).cloned();
@@ -109,7 +163,7 @@ impl Services {
         }
         let mut touched = BTreeSet::new();
         for name in &todo {
-            self.replan(intent, node, name, &mut touched);
+            self.replan(intent, name, &mut touched);
         }
         touched
     }
@@ -117,7 +171,7 @@ impl Services {
     /// Brings `table` (the Services of a `Desired`) up to date in the frontends that `touched` names.
     pub fn write(&self, touched: &BTreeSet<FrontendKey>, table: &mut BTreeMap<FrontendKey, Frontend>) {
         for key in touched {
-            match self.frontends.get(key) {
+            match self.frontends().get(key) {
                 Some(frontend) => table.insert(*key, frontend.clone()),
                 None => table.remove(key),
             };
@@ -126,189 +180,76 @@ impl Services {
 
     /// The frontends in force, without what is needed to go on.
     pub fn into_frontends(self) -> BTreeMap<FrontendKey, Frontend> {
-        self.frontends
+        self.frontends.into_held()
     }
 
-    fn ask(&self, intent: &Intent, node: &str, name: &ObjectName) -> BTreeMap<FrontendKey, Frontend> {
-        let Some(service) = intent.services.get(name) else { return BTreeMap::new() };
+    fn ask(&self, intent: &Intent, name: &ObjectName) -> Asked {
+        let Some(service) = intent.services.get(name) else { return Asked::default() };
         let names = self.slices.get(name);
         let slices = names.into_iter().flatten().filter_map(|s| intent.endpoint_slices.get(s));
-        frontends_of(name, service, &slices.collect::<Vec<_>>(), node)
+        Asked::of(name, service, &slices.collect::<Vec<_>>(), &self.here)
     }
 
-    fn replan(
-        &mut self,
-        intent: &Intent,
-        node: &str,
-        name: &ObjectName,
-        touched: &mut BTreeSet<FrontendKey>,
-    ) {
-        let frontends = self.ask(intent, node, name);
+    fn replan(&mut self, intent: &Intent, name: &ObjectName, touched: &mut BTreeSet<FrontendKey>) {
+        let asked = self.ask(intent, name);
         let created = intent.services.get(name).map_or(0, |s| s.created);
-        let before = self.asked.remove(name).unwrap_or_default();
-        for key in before.keys {
-            if created != before.created || !frontends.contains_key(&key) {
-                self.withdraw(intent, node, key, name, touched);
+        let before = self.claims.remove(name).unwrap_or_default();
+        let rank: Rank = (before.created, name.clone());
+        for key in before.frontends {
+            if (created != before.created || !asked.frontends.contains_key(&key))
+                && self.frontends.withdraw(&key, &rank)
+            {
+                touched.insert(key);
             }
         }
-        if frontends.is_empty() {
+        for key in before.node_ports {
+            if created != before.created || !asked.node_ports.contains_key(&key) {
+                self.node_ports.withdraw(&key, &rank);
+            }
+        }
+        if asked.frontends.is_empty() && asked.node_ports.is_empty() {
             return;
         }
-        let rank = (created, name.clone());
-        self.asked.insert(name.clone(), Asked { created, keys: frontends.keys().copied().collect() });
-        for (key, frontend) in frontends {
-            self.claim(key, frontend, &rank, touched);
-        }
-    }
-
-    /// Takes `name` out of the running for `key`; the next in line gets it.
-    fn withdraw(
-        &mut self,
-        intent: &Intent,
-        node: &str,
-        key: FrontendKey,
-        name: &ObjectName,
-        touched: &mut BTreeSet<FrontendKey>,
-    ) {
-        if let Some(ranks) = self.contested.get_mut(&key) {
-            ranks.retain(|(_, n)| n != name);
-            let next = ranks.first().map(|(_, n)| n.clone());
-            if ranks.len() < 2 {
-                self.contested.remove(&key);
-            }
-            let holds = self.frontends.get(&key).is_some_and(|f| f.service == *name);
-            let heir = next.filter(|_| holds).and_then(|n| self.ask(intent, node, &n).remove(&key));
-            if let Some(frontend) = heir {
-                self.frontends.insert(key, frontend);
-                touched.insert(key);
-                return;
-            }
-        }
-        if self.frontends.get(&key).is_some_and(|f| f.service == *name) {
-            self.frontends.remove(&key);
-            touched.insert(key);
-        }
-    }
-
-    fn claim(
-        &mut self,
-        key: FrontendKey,
-        frontend: Frontend,
-        rank: &Rank,
-        touched: &mut BTreeSet<FrontendKey>,
-    ) {
-        let rival = match self.frontends.get(&key) {
-            Some(holder) if holder.service != rank.1 => {
-                self.asked.get(&holder.service).map(|a| (a.created, holder.service.clone()))
-            }
-            _ => None,
+        let rank: Rank = (created, name.clone());
+        let claims = Claims {
+            created,
+            frontends: asked.frontends.keys().copied().collect(),
+            node_ports: asked.node_ports.keys().copied().collect(),
         };
-        if rival.is_some() || self.contested.contains_key(&key) {
-            let ranks = self.contested.entry(key).or_default();
-            ranks.extend(rival);
-            ranks.insert(rank.clone());
-            if ranks.first() != Some(rank) {
-                return;
+        self.claims.insert(name.clone(), claims);
+        let claims = &self.claims;
+        let age = |name: &ObjectName| claims.get(name).map_or(0, |c| c.created);
+        for (key, frontend) in asked.frontends {
+            if self.frontends.claim(key, &rank, frontend, age) {
+                touched.insert(key);
             }
         }
-        if self.frontends.get(&key) != Some(&frontend) {
-            self.frontends.insert(key, frontend);
-            touched.insert(key);
+        for (key, node_port) in asked.node_ports {
+            self.node_ports.claim(key, &rank, node_port, age);
         }
     }
 }
 
-/// What one Service asks for.
-pub fn frontends_of(
-    name: &ObjectName,
-    service: &Service,
-    slices: &[&EndpointSlice],
-    node: &str,
-) -> BTreeMap<FrontendKey, Frontend> {
-    let mut frontends = BTreeMap::new();
-    if service.kind == ServiceType::ExternalName {
-        return frontends;
-    }
-    for port in &service.ports {
-        let mut by_family: [Option<Vec<Backend>>; 2] = [None, None];
-        for address in &service.cluster_ips {
-            let key = FrontendKey { address: SocketAddr::new(*address, port.port), protocol: port.protocol };
-            let backends = by_family[usize::from(address.is_ipv6())]
-                .get_or_insert_with(|| backends_of(service, port, slices, *address, node));
-            frontends.entry(key).or_insert_with(|| Frontend {
-                port_name: port.name.clone(),
-                ..Frontend::new(name.clone(), FrontendKind::ClusterIP, backends.clone())
-            });
+fn taken(loser: &ObjectName, field: &str, what: &str, winner: &ObjectName, hint: &str) -> Problem {
+    let message = format!("{what} belongs to the older Service {winner}, which keeps it");
+    Problem::new("Service", loser.clone(), field, message, hint)
+}
+
+// === impl Here ===
+
+impl Here {
+    fn of(intent: &Intent, facts: &NodeFacts) -> Self {
+        let node = intent.nodes.get(&facts.name);
+        let primary = node.map_or(&[][..], |n| &n.addresses);
+        Self {
+            name: facts.name.clone(),
+            zone: node.and_then(|n| n.labels.get(ZONE)).cloned().unwrap_or_default(),
+            addresses: facts.services.node_port_addresses.select(primary, &facts.addresses),
+            options: facts.services.clone(),
         }
     }
-    frontends
-}
 
-/// How well an endpoint serves; the better of two reports of one address counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fitness {
-    Leaving,
-    Ready,
-}
-
-fn fitness(service: &Service, endpoint: &SliceEndpoint) -> Option<Fitness> {
-    if endpoint.ready || service.publish_not_ready {
-        Some(Fitness::Ready)
-    } else if endpoint.terminating && endpoint.serving {
-        Some(Fitness::Leaving)
-    } else {
-        None
+    fn is(&self, endpoint: &SliceEndpoint) -> bool {
+        endpoint.node.as_deref() == Some(self.name.as_str())
     }
-}
-
-fn backends_of(
-    service: &Service,
-    port: &ServicePort,
-    slices: &[&EndpointSlice],
-    like: IpAddr,
-    node: &str,
-) -> Vec<Backend> {
-    let mut found: BTreeMap<SocketAddr, (Fitness, &SliceEndpoint)> = BTreeMap::new();
-    for slice in slices {
-        let ports = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
-        for slice_port in ports {
-            for endpoint in &slice.endpoints {
-                if service.internal_local && endpoint.node.as_deref() != Some(node) {
-                    continue;
-                }
-                let Some(fitness) = fitness(service, endpoint) else { continue };
-                // Several addresses of one endpoint stand for the same; the first is used, as kube-proxy does.
-                if let Some(address) = endpoint.addresses.iter().find(|a| a.is_ipv4() == like.is_ipv4()) {
-                    let key = SocketAddr::new(*address, slice_port.port);
-                    let better = match found.get(&key) {
-                        // The order of the slices' names decides between equals, so the first stays.
-                        Some((held, _)) => fitness > *held,
-                        None => true,
-                    };
-                    if better {
-                        found.insert(key, (fitness, endpoint));
-                    }
-                }
-            }
-        }
-    }
-    let any_ready = found.values().any(|(fitness, _)| *fitness == Fitness::Ready);
-    found
-        .into_iter()
-        .map(|(address, (fitness, endpoint))| {
-            let chosen = fitness == Fitness::Ready || !any_ready;
-            Backend {
-                state: if fitness == Fitness::Ready {
-                    BackendState::Active
-                } else {
-                    BackendState::Terminating
-                },
-                inside: chosen,
-                outside: chosen,
-                node: endpoint.node.clone(),
-                pod: endpoint.pod.clone(),
-                ..Backend::new(address)
-            }
-        })
-        .collect()
 }

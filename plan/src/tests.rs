@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use pleopod_model::desired::{Backend, BackendState, Frontend, FrontendKey, IpcacheSource, LocalPod, Route};
+use pleopod_model::desired::{
+    Backend, BackendState, FrontendKey, FrontendKind, IpcacheSource, LocalPod, NodePortAddresses, Outside,
+    Route, Scope, ServiceOptions, Topology, Unserved,
+};
 use pleopod_model::intent::{
-    ClusterEndpoint, EndpointSlice, Node, Protocol, Service, ServicePort, SliceEndpoint, SlicePort,
+    Balancing, ClusterEndpoint, EndpointSlice, Node, Protocol, Service, ServicePort, ServiceType,
+    SliceEndpoint, SlicePort,
 };
 use pleopod_model::{Mac, ObjectName};
 use proptest::prelude::*;
@@ -13,6 +17,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod random;
+mod services;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -123,11 +128,9 @@ fn backends(desired: &Desired, frontend: &str) -> Vec<String> {
     let key =
         FrontendKey { address: frontend.parse::<SocketAddr>().expect("a socket"), protocol: Protocol::Tcp };
     let Some(frontend) = desired.services.get(&key) else { return vec!["no frontend".into()] };
-    frontend
-        .backends
-        .iter()
-        .map(|b| format!("{} {:?}", b.address, if b.inside { BackendState::Active } else { b.state }))
-        .collect()
+    let state = |b: &Backend| if b.inside { BackendState::Active } else { b.state };
+    let listed = frontend.backends.iter().filter(|b| b.inside || b.state != BackendState::Active);
+    listed.map(|b| format!("{} {:?}", b.address, state(b))).collect()
 }
 
 /// Every row of the ipcache as `pleopod map get ipcache` orders it.
@@ -282,9 +285,9 @@ fn the_older_of_two_services_keeps_the_frontend_and_the_other_inherits() {
         ]
     );
     let mut services = Services::default();
-    services.rebuild(&intent, &facts.name);
+    services.rebuild(&intent, &facts);
     intent.services.remove(&name("svc"));
-    let touched = services.update(&intent, &facts.name, &[name("svc")], &[]);
+    let touched = services.update(&intent, &facts, &[name("svc")], &[]);
     assert_eq!(touched.len(), 1);
     assert_eq!(services.frontends().values().filter(|f| f.service == name("a-thief")).count(), 1);
     assert_eq!(services.problems().count(), 0);
@@ -395,13 +398,16 @@ proptest! {
     #[test]
     fn a_history_of_changes_gives_the_same_services(steps in prop::collection::vec(random::change(), 1..60)) {
         let mut intent = Intent::default();
+        let mut facts = NodeFacts { name: "n1".into(), ..NodeFacts::default() };
         let mut kept = Services::default();
+        kept.rebuild(&intent, &facts);
         for change in steps {
             let before = kept.frontends().clone();
-            let (services, slices) = change.apply(&mut intent);
-            let touched = kept.update(&intent, "n1", &services, &slices);
+            let (services, slices) = change.apply(&mut intent, &mut facts);
+            let touched = kept.update(&intent, &facts, &services, &slices);
             let mut fresh = Services::default();
-            fresh.rebuild(&intent, "n1");
+            fresh.rebuild(&intent, &facts);
+            prop_assert!(!kept.is_stale(&intent, &facts));
             prop_assert_eq!(&kept, &fresh);
             let differ: BTreeSet<FrontendKey> = before
                 .keys()
@@ -427,11 +433,25 @@ proptest! {
             let entry = &desired.ipcache[&ipnet::IpNet::from(*address)];
             prop_assert_eq!((entry.identity, entry.source), (IdentityId::HOST, IpcacheSource::Reserved));
         }
-        for frontend in desired.services.values() {
+        for (key, frontend) in &desired.services {
             let sorted: BTreeSet<&Backend> = frontend.backends.iter().collect();
             prop_assert!(frontend.backends.iter().eq(sorted), "sorted and each once");
-            let Frontend { backends, .. } = frontend;
-            prop_assert!(backends.is_empty() || backends.iter().any(|b| b.inside));
+            for scope in [Scope::Inside, Scope::Outside] {
+                let states: BTreeSet<BackendState> = frontend.chosen(scope).map(|b| b.state).collect();
+                prop_assert!(states.len() < 2 && !states.contains(&BackendState::Quarantined), "{:?}", states);
+            }
+            for b in frontend.backends.iter() {
+                prop_assert_eq!(b.weight == 0, b.state == BackendState::Quarantined);
+                prop_assert_eq!(b.address.is_ipv4(), key.address.is_ipv4());
+                prop_assert_eq!(b.local, b.node.as_deref() == Some("n1"));
+            }
+            prop_assert!(!frontend.inside_local || frontend.chosen(Scope::Inside).all(|b| b.local));
+            prop_assert!(frontend.outside != Outside::Local || frontend.chosen(Scope::Outside).all(|b| b.local));
+            let somebody = frontend.unserved() == Unserved::Drop;
+            prop_assert!(frontend.inside_local || somebody == frontend.chosen(Scope::Inside).next().is_some());
+        }
+        for check in desired.health_checks.values() {
+            prop_assert!(intent.services[&check.service].external_local);
         }
         prop_assert_eq!(plan(&intent, &facts).desired, desired);
     }

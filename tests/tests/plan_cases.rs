@@ -11,7 +11,10 @@ use std::path::PathBuf;
 
 use pleopod_intake::object::{EndpointObject, IdentityObject};
 use pleopod_intake::{Event, Kind, Object, Store};
-use pleopod_model::desired::{Endpoint, LocalPod, NodeFacts, Route};
+use pleopod_model::desired::{
+    Backend, BackendState, Endpoint, Frontend, FrontendKind, LocalPod, NodeFacts, Outside, Route, Topology,
+};
+use pleopod_model::intent::{Balancing, RemovedBackend};
 use pleopod_model::{IdentityId, Mac, ObjectName};
 use pleopod_plan::{Planned, plan};
 use serde::Deserialize;
@@ -199,19 +202,21 @@ fn render(planned: &Planned, told: &[String]) -> String {
     }
     let _ = writeln!(out, "services");
     for (key, frontend) in &desired.services {
-        let port =
-            if frontend.port_name.is_empty() { String::new() } else { format!(" {}", frontend.port_name) };
-        let _ = writeln!(
-            out,
-            "  {} {} {:?} {}{port}",
-            key.address, key.protocol, frontend.kind, frontend.service
-        );
+        let _ = writeln!(out, "  {} {} {}", key.address, key.protocol, words(frontend));
         for backend in frontend.backends.iter() {
-            let state = if backend.inside { "active" } else { "terminating" };
             let pod = backend.pod.as_ref().map(|p| format!(" {p}")).unwrap_or_default();
             let node = backend.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
-            let _ = writeln!(out, "    {} {state}{pod}{node}", backend.address);
+            let weight =
+                if backend.weight > 1 { format!(" weight {}", backend.weight) } else { String::new() };
+            let _ = writeln!(out, "    {} {}{pod}{node}{weight}", backend.address, role(backend));
         }
+    }
+    for (port, check) in &desired.health_checks {
+        let _ = writeln!(out, "  health of {} at {port}: {} local", check.service, check.local_endpoints);
+    }
+    if !desired.node_ports.is_empty() {
+        let ports: Vec<String> = desired.node_ports.iter().map(|(p, n)| format!("{p} {n}")).collect();
+        let _ = writeln!(out, "  reserved {}", ports.join(", "));
     }
     let _ = writeln!(out, "routes");
     for (to, route) in &desired.routes {
@@ -230,4 +235,51 @@ fn render(planned: &Planned, told: &[String]) -> String {
         }
     }
     out
+}
+
+/// Kind, Service, port; then what is out of the ordinary.
+fn words(frontend: &Frontend) -> String {
+    let Frontend { service, port_name, kind, balancing, topology, .. } = frontend;
+    let mut words = format!("{kind:?} {service}");
+    if !port_name.is_empty() {
+        let _ = write!(words, " {port_name}");
+    }
+    match (kind, frontend.outside) {
+        (FrontendKind::ClusterIP, Outside::Cluster) => {}
+        (_, Outside::Cluster) => words.push_str(" outside=cluster"),
+        (_, Outside::Local) => words.push_str(" outside=local"),
+        (_, Outside::Refused) => words.push_str(" outside=refused"),
+    }
+    if frontend.inside_local {
+        words.push_str(" inside=local");
+    }
+    if *topology != Topology::Any {
+        let _ = write!(words, " for this {}", format!("{topology:?}").to_lowercase());
+    }
+    if *balancing != Balancing::Random {
+        let _ = write!(words, " {balancing}");
+    }
+    if let Some(seconds) = frontend.affinity {
+        let _ = write!(words, " affinity {seconds} s");
+    }
+    if let Some(ranges) = &frontend.source_ranges {
+        let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+        let _ = write!(words, " from [{}]", ranges.join(", "));
+    }
+    if frontend.removed_backend == RemovedBackend::Reset {
+        words.push_str(" reset");
+    }
+    words
+}
+
+/// For whom a backend is chosen.
+fn role(backend: &Backend) -> &'static str {
+    match (backend.inside, backend.outside, backend.state) {
+        (true, true, _) => "active",
+        (true, false, _) => "active for inside",
+        (false, true, _) => "active for outside",
+        (false, false, BackendState::Active) => "elsewhere",
+        (false, false, BackendState::Terminating) => "terminating",
+        (false, false, BackendState::Quarantined) => "quarantined",
+    }
 }

@@ -31,7 +31,7 @@ impl Core {
         let problems = self.todo.changed.problems;
         if std::mem::take(&mut self.todo.all_services) {
             self.todo.changed = Default::default();
-            self.services.rebuild(self.store.intent(), &self.facts.name);
+            self.services.rebuild(self.store.intent(), &self.facts);
             changed += self.hands.services(self.services.frontends(), None);
         } else if let Some(frontends) = self.take_service_changes() {
             touched = true;
@@ -72,7 +72,7 @@ impl Core {
             return false;
         }
         self.forget_vanished();
-        self.services.rebuild(self.store.intent(), &self.facts.name);
+        self.services.rebuild(self.store.intent(), &self.facts);
         self.todo.changed = Default::default();
         let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
         let mut changed = self.hands.converge_tables(&planned.desired);

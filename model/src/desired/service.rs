@@ -53,9 +53,10 @@ pub enum Outside {
     /// Not at all: no frontend for them.
     #[default]
     Refused,
-    /// By any backend, which sees the node's address (`externalTrafficPolicy: Cluster`).
+    /// With the node's address as source, by any backend (`externalTrafficPolicy: Cluster`; the addresses of the
+    /// cluster too).
     Cluster,
-    /// By backends of this node, which see the client's address (`externalTrafficPolicy: Local`).
+    /// With their own address, by backends of this node (`externalTrafficPolicy: Local`).
     Local,
 }
 
@@ -199,7 +200,8 @@ impl Frontend {
 
     /// The backends that new connections of such clients may be given, sorted by address.
     pub fn chosen(&self, scope: Scope) -> impl Iterator<Item = &Backend> {
-        self.backends.iter().filter(move |b| b.chosen(scope))
+        let refused = scope == Scope::Outside && self.outside == Outside::Refused;
+        self.backends.iter().filter(move |b| !refused && b.chosen(scope))
     }
 
     /// What a client gets if [`Self::chosen`] is empty.
