@@ -9,8 +9,8 @@ use crate::{
 };
 use aya_ebpf::{
     bindings::{
-        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH, bpf_fib_lookup as FibLookup,
-        bpf_redir_neigh as RedirNeigh,
+        BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH,
+        bpf_fib_lookup as FibLookup, bpf_redir_neigh as RedirNeigh,
     },
     helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer},
 };
@@ -24,6 +24,8 @@ use pleopod_abi::{
     time::{ticks, ticks_since},
 };
 use pleopod_datapath_logic::parse::{Parsed, shape};
+
+const EINVAL: i64 = 22;
 
 /// Into a pod of this node. From ingress hooks only: the packet appears at the pod's own interface without passing the queue of
 /// the host side.
@@ -147,17 +149,17 @@ fn ask(skb: Skb, scene: &Scene, uplink: u32) -> Option<NextHop> {
         params.__bindgen_anon_3.ipv4_src = tuple.src.v4_word();
         params.__bindgen_anon_4.ipv4_dst = tuple.dst.v4_word();
     }
+    let len = size_of::<FibLookup>() as i32;
     // SAFETY: `params` is valid for its size. With tot_len 0 the kernel compares the packet itself (or its segments) with the
     // MTU of the outgoing interface.
-    let ret = unsafe {
-        bpf_fib_lookup(
-            skb.raw.cast(),
-            &raw mut params,
-            size_of::<FibLookup>() as i32,
-            BPF_FIB_LOOKUP_SKIP_NEIGH,
-        )
-    };
-    if ret != i64::from(BPF_FIB_LKUP_RET_SUCCESS) || params.ifindex != uplink {
+    let mut ret = unsafe { bpf_fib_lookup(skb.raw.cast(), &raw mut params, len, BPF_FIB_LOOKUP_SKIP_NEIGH) };
+    if ret == -EINVAL {
+        // Before 6.3 the kernel does not know the flag and looks the neighbour up, too.
+        // SAFETY: as above; the refused call has changed nothing.
+        ret = unsafe { bpf_fib_lookup(skb.raw.cast(), &raw mut params, len, 0) };
+    }
+    let found = ret == i64::from(BPF_FIB_LKUP_RET_SUCCESS) || ret == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH);
+    if !found || params.ifindex != uplink {
         return None;
     }
     let mut neighbour = no_neighbour();
