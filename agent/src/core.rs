@@ -104,6 +104,8 @@ pub struct Core {
     next_full: Instant,
     /// When the kernel is asked for lost events.
     next_count: Instant,
+    /// The table of connections was nearly full since the start.
+    crowded: bool,
     /// When what the eyes know is made anew, if it is stale.
     eyes_stale: Option<Instant>,
     /// The node's own addresses are of a pod CIDR that it no longer has.
@@ -198,6 +200,7 @@ impl Core {
             synced: false,
             next_full: Instant::now() + FULL_EVERY,
             next_count: Instant::now(),
+            crowded: false,
             eyes_stale: None,
             stranded: false,
             broken: None,
@@ -368,6 +371,12 @@ impl Core {
             self.update_eyes();
         }
         self.hands.chores(now);
+        let connections = self.hands.connections_state();
+        // Worth a line once it was worth telling.
+        self.crowded |= connections.is_err();
+        if self.crowded {
+            self.health.set("connections", connections);
+        }
         if self.hands.look_is_due(now) {
             self.broken = self.hands.look_after_links(now).err();
             self.health.set("uplinks", self.hands.uplink_state());

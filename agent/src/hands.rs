@@ -41,6 +41,8 @@ pub struct Hands {
     routes: Routes,
     connections: Arc<Connections>,
     sweeper: Sweeper,
+    /// How many connections `pleo_ct` holds at most.
+    ct_entries: usize,
     reaper: Reaper,
     base: Base,
     base_spec: BaseSpec,
@@ -125,6 +127,7 @@ impl Hands {
         let connections = Arc::new(Connections::new(&loaded)?);
         Ok(Self {
             sweeper: Sweeper::start(connections.clone())?,
+            ct_entries: usize::try_from(config.ct_entries).unwrap_or(usize::MAX),
             connections,
             reaper: Reaper::start()?,
             netlink,
@@ -429,6 +432,18 @@ impl Hands {
     /// When [`Self::chores`] or [`Self::look_after_links`] next has something to do.
     pub fn next_chore(&self) -> Instant {
         self.next_sweep.min(self.next_look)
+    }
+
+    /// How full the last sweep found the table of connections; `Err` when it is so full that the kernel, which makes room
+    /// ahead of need, may take away connections that are alive.
+    pub fn connections_state(&self) -> Result<String, String> {
+        let live = self.sweeper.last().map_or(0, |sweep| sweep.ct.live);
+        let held = format!("{live} of at most {} connections are tracked", self.ct_entries);
+        if live >= self.ct_entries / 4 * 3 {
+            Err(format!("{held}; those longest unused are forgotten to make room; raise ct-entries"))
+        } else {
+            Ok(held)
+        }
     }
 
     /// What comes with time: expired connections go (on a thread of their own), and pins of links whose interface vanished.

@@ -16,6 +16,8 @@ type Watch<K, V> = Box<dyn Fn(&HashMap<K, V>) + Send>;
 pub struct State<K, V> {
     pub rows: HashMap<K, V>,
     pub fail: HashSet<K>,
+    /// How many rows there may be.
+    pub room: Option<usize>,
     pub calls: usize,
     /// Called before every single write or removal, with the rows as they are.
     pub watch: Option<Watch<K, V>>,
@@ -32,6 +34,7 @@ impl<K, V> Default for Fake<K, V> {
         Self(Arc::new(Mutex::new(State {
             rows: HashMap::new(),
             fail: HashSet::new(),
+            room: None,
             calls: 0,
             watch: None,
         })))
@@ -55,13 +58,19 @@ impl<K: Copy + Eq + Hash + Send + 'static, V: Copy + Send + 'static> Backing<K, 
 
     fn write(&mut self, rows: &[(K, V)]) -> Vec<(usize, io::Error)> {
         self.each(rows.iter().map(|(k, _)| *k), |s, i| {
+            let full = s.room.is_some_and(|room| s.rows.len() >= room);
+            if full && !s.rows.contains_key(&rows[i].0) {
+                return false;
+            }
             s.rows.insert(rows[i].0, rows[i].1);
+            true
         })
     }
 
     fn remove(&mut self, keys: &[K]) -> Vec<(usize, io::Error)> {
         self.each(keys.iter().copied(), |s, i| {
             s.rows.remove(&keys[i]);
+            true
         })
     }
 }
@@ -70,7 +79,7 @@ impl<K: Copy + Eq + Hash, V> Fake<K, V> {
     fn each(
         &self,
         keys: impl Iterator<Item = K>,
-        f: impl Fn(&mut State<K, V>, usize),
+        f: impl Fn(&mut State<K, V>, usize) -> bool,
     ) -> Vec<(usize, io::Error)> {
         let mut state = self.0.lock().expect("not poisoned");
         let mut failed = Vec::new();
@@ -79,10 +88,8 @@ impl<K: Copy + Eq + Hash, V> Fake<K, V> {
             if let Some(watch) = &state.watch {
                 watch(&state.rows);
             }
-            if state.fail.contains(&key) {
+            if state.fail.contains(&key) || !f(&mut state, i) {
                 failed.push((i, io::Error::from_raw_os_error(7)));
-            } else {
-                f(&mut state, i);
             }
         }
         failed

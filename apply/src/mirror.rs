@@ -129,10 +129,17 @@ where
         self.rows.keys().chain(self.errors.keys()).filter(|k| !desired.contains_key(k)).copied().collect()
     }
 
-    /// Makes the map hold `desired` and nothing else: first what is written, last what goes.
+    /// Makes the map hold `desired` and nothing else: first what is written, then what goes, last what found no room
+    /// before that.
     pub fn converge(&mut self, desired: &HashMap<K, V>) -> usize {
         let surplus = self.surplus(desired);
-        self.put(desired.iter().map(|(k, v)| (*k, *v))) + self.delete(surplus)
+        let written = self.put(desired.iter().map(|(k, v)| (*k, *v)));
+        let removed = self.delete(surplus);
+        let again: Vec<(K, V)> = match removed {
+            0 => Vec::new(),
+            _ => self.errors.keys().filter_map(|k| Some((*k, *desired.get(k)?))).collect(),
+        };
+        written + removed + self.put(again)
     }
 
     fn note(&mut self, failed: Vec<(usize, io::Error)>, key: impl Fn(usize) -> K, doing: &str) -> HashSet<K> {
@@ -153,5 +160,30 @@ fn explain(error: &io::Error) -> String {
             "the map is full; `pleopod map list` says how many entries it holds at most".to_owned()
         }
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Fake;
+
+    #[test]
+    fn a_full_map_takes_what_it_can_and_the_rest_once_there_is_room() {
+        let map: Fake<u32, u32> = Fake::default();
+        map.with(|s| {
+            s.rows = HashMap::from([(1, 1), (2, 2)]);
+            s.room = Some(3);
+        });
+        let mut mirror = Mirror::new("test", Box::new(map.clone()));
+        mirror.load().expect("read");
+        let wanted: HashMap<u32, u32> = (1..=5).map(|n| (n, n)).collect();
+        assert_eq!(mirror.converge(&wanted), 1, "there was room for one");
+        assert_eq!(mirror.errors().len(), 2);
+        assert!(mirror.errors().values().all(|why| why.starts_with("writing: the map is full; ")));
+        // Rows go and others come in the same pass.
+        let wanted: HashMap<u32, u32> = (4..=6).map(|n| (n, n)).collect();
+        mirror.converge(&wanted);
+        assert_eq!((map.rows(), mirror.errors().len()), (wanted, 0));
     }
 }

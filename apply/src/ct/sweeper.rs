@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{Connections, Sweep};
@@ -17,7 +17,11 @@ use crate::Error;
 pub struct Sweeper {
     queue: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
+    last: Last,
 }
+
+/// What the last sweep saw; `None` when there was none or it failed.
+type Last = Arc<Mutex<Option<Sweep>>>;
 
 #[derive(Debug)]
 enum Order {
@@ -33,11 +37,13 @@ impl Sweeper {
     /// Starts the thread; it does nothing by itself.
     pub fn start(connections: Arc<Connections>) -> Result<Self, Error> {
         let (queue, orders) = channel();
+        let last = Last::default();
+        let seen = last.clone();
         let thread = std::thread::Builder::new()
             .name("sweeper".into())
-            .spawn(move || work(&connections, &orders))
+            .spawn(move || work(&connections, &orders, &seen))
             .map_err(|source| Error::Thread { source })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), thread: Some(thread), last })
     }
 
     /// Has [`Connections::sweep`] done for `now`, and [`Connections::forget`] for `departed`, soon. Orders that wait are
@@ -47,6 +53,11 @@ impl Sweeper {
             // The thread ends only after the queue.
             let _ = queue.send(Order::Sweep(now, departed));
         }
+    }
+
+    /// What the last sweep saw, `None` when there was none or it failed. Does not wait.
+    pub fn last(&self) -> Option<Sweep> {
+        read(&self.last)
     }
 
     /// Waits until everything asked for so far is done. Gives what the last sweep saw, `None` when there was none or it
@@ -67,9 +78,12 @@ impl Drop for Sweeper {
     }
 }
 
-fn work(connections: &Connections, orders: &Receiver<Order>) {
+fn read(last: &Last) -> Option<Sweep> {
+    *last.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(connections: &Connections, orders: &Receiver<Order>, last: &Last) {
     let mut departed = BTreeSet::new();
-    let mut last = None;
     while let Ok(first) = orders.recv() {
         let mut at = None;
         let mut waiting = Vec::new();
@@ -84,19 +98,15 @@ fn work(connections: &Connections, orders: &Receiver<Order>) {
         }
         if let Some(now) = at {
             let gone: Vec<IpAddr> = departed.iter().copied().collect();
-            match connections.sweep(now).and_then(|sweep| connections.forget(&gone).map(|_| sweep)) {
-                Ok(sweep) => {
-                    departed.clear();
-                    last = Some(sweep);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "sweeping connections; tried again with the next sweep");
-                    last = None;
-                }
+            let swept = connections.sweep(now).and_then(|sweep| connections.forget(&gone).map(|_| sweep));
+            match &swept {
+                Ok(_) => departed.clear(),
+                Err(error) => tracing::warn!(%error, "sweeping connections; tried again with the next sweep"),
             }
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = swept.ok();
         }
         for done in waiting {
-            let _ = done.send(last);
+            let _ = done.send(read(last));
         }
     }
 }

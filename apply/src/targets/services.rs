@@ -113,6 +113,17 @@ impl Services {
 
     /// Makes the maps hold `desired` and nothing else.
     pub fn converge(&mut self, desired: &BTreeMap<FrontendKey, Frontend>) -> Outcome {
+        let mut outcome = self.converge_once(desired);
+        // What found no room may have it now that others are gone.
+        if outcome.changed > 0 && !(self.frontends.errors().is_empty() && self.slots.errors().is_empty()) {
+            let Outcome { changed, removed } = self.converge_once(desired);
+            outcome.changed += changed;
+            outcome.removed.extend(removed);
+        }
+        outcome
+    }
+
+    fn converge_once(&mut self, desired: &BTreeMap<FrontendKey, Frontend>) -> Outcome {
         let held = self.frontends.rows().keys().chain(self.frontends.errors().keys());
         let gone: BTreeSet<FrontendKey> =
             held.filter_map(service::frontend_of).filter(|key| !desired.contains_key(key)).collect();

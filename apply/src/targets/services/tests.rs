@@ -233,3 +233,15 @@ fn a_slot_that_failed_holds_its_service_up_only_while_it_is_wanted() {
     services.converge(&wanted);
     assert!(slots.rows().is_empty() && frontends.rows().is_empty());
 }
+
+#[test]
+fn what_found_no_room_has_it_in_the_pass_that_makes_it() {
+    let (frontends, slots) = (Frontends::default(), Slots::default());
+    let mut services = target(&frontends, &slots);
+    services.converge(&Wanted::from([(key(1), active(&[1, 2, 3]))]));
+    slots.with(|s| s.room = Some(3));
+    let wanted = Wanted::from([(key(2), active(&[4, 5]))]);
+    services.converge(&wanted);
+    assert_eq!(choices(&frontends.rows(), &slots.rows())[&key(2)], [address(4), address(5)]);
+    assert!(services.slots().errors().is_empty(), "{:?}", services.slots().errors());
+}
