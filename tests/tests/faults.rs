@@ -131,7 +131,7 @@ fn an_uplink_goes_and_comes_back() {
     // The kernel takes the routes of a link that is set down away without a word.
     node(&["ip", "link", "set", "ens5", "down"]);
     until_line(&lab, "k8s-w1", "Uplinks: Error link ens5 is down; other nodes are not reached over it");
-    until_line(&lab, "k8s-w1", "Tables: Error routes 172.16.0.0/24: ");
+    until_line(&lab, "k8s-w1", "Tables: Error node-routes 172.16.0.0/24: ");
     node(&["ip", "link", "set", "ens5", "up"]);
     until_line(&lab, "k8s-w1", "Tables: Ok");
     until("it is reached again", Duration::from_secs(5), || answers(&lab, &web1).then_some(()));
