@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod attach;
+pub mod balance;
 pub mod base;
 pub mod ct;
 pub mod encode;
@@ -13,6 +14,7 @@ pub mod kernel;
 pub mod metrics;
 pub mod mirror;
 pub mod pod;
+pub mod regions;
 pub mod routes;
 pub mod sockets;
 mod sysctl;
