@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use pleopod_abi::lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbSlotKey, frontend_flags, scope};
 use pleopod_abi::{Addr16, Be16};
-use pleopod_model::desired::{Frontend, FrontendKey, FrontendKind};
+use pleopod_model::desired::{Frontend, FrontendKey, FrontendKind, Outside};
 use pleopod_model::intent::Protocol;
 
 /// Address and protocol of a backend.
@@ -51,14 +51,20 @@ pub fn is_served(kind: FrontendKind) -> bool {
     kind == FrontendKind::ClusterIP
 }
 
-/// The flags of a frontend of that kind.
-pub fn flags(kind: FrontendKind) -> u32 {
-    match kind {
+/// The flags of a frontend: its kind, its policies, affinity.
+pub fn flags(frontend: &Frontend) -> u32 {
+    let kind = match frontend.kind {
         FrontendKind::ClusterIP => frontend_flags::CLUSTER_IP,
         FrontendKind::NodePort => frontend_flags::NODE_PORT,
         FrontendKind::LoadBalancer => frontend_flags::LOAD_BALANCER,
         FrontendKind::ExternalIP => frontend_flags::EXTERNAL_IP,
-    }
+    };
+    let also = [
+        (frontend_flags::EXTERNAL_LOCAL, frontend.outside == Outside::Local),
+        (frontend_flags::INTERNAL_LOCAL, frontend.inside_local),
+        (frontend_flags::AFFINITY, frontend.affinity.is_some()),
+    ];
+    also.into_iter().filter(|(_, is)| *is).fold(kind, |flags, (flag, _)| flags | flag)
 }
 
 /// A backend as a slot holds it.

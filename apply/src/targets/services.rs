@@ -223,8 +223,9 @@ impl Services {
             }
         }
         work.old_slots.extend((now..count).map(|slot| LbSlotKey { service_id: id, slot }));
-        let flags = service::flags(frontend.kind);
-        let value = LbFrontendValue { service_id: id, backend_count: now, flags, affinity_timeout: 0 };
+        let flags = service::flags(frontend);
+        let affinity_timeout = frontend.affinity.unwrap_or(0);
+        let value = LbFrontendValue { service_id: id, backend_count: now, flags, affinity_timeout };
         if complaints {
             work.counts.insert(id, now);
         }
