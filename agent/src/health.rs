@@ -16,6 +16,7 @@ const STUCK: Duration = Duration::from_secs(60);
 pub struct Health {
     parts: Mutex<BTreeMap<&'static str, Part>>,
     beat: Mutex<Instant>,
+    since: Instant,
 }
 
 /// One part with its last word.
@@ -35,7 +36,13 @@ impl Health {
     /// Parts that are not well until they say so.
     pub fn new(gates: &[&'static str]) -> Self {
         let part = |name: &&'static str| (*name, Part { ok: false, gates: true, message: "starting".into() });
-        Self { parts: Mutex::new(gates.iter().map(part).collect()), beat: Mutex::new(Instant::now()) }
+        let since = Instant::now();
+        Self { parts: Mutex::new(gates.iter().map(part).collect()), beat: Mutex::new(since), since }
+    }
+
+    /// A step of the start is done: how long after its beginning, for who wants to know where the time goes.
+    pub fn step(&self, done: &str) {
+        tracing::debug!(after_ms = self.since.elapsed().as_millis() as u64, "start: {done}");
     }
 
     /// A part says how it is. Parts not named in [`Self::new`] do not gate readiness.

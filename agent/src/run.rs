@@ -74,6 +74,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     let (handle, commands) = core::channel();
     let connection = Connection { kubeconfig: config.kubeconfig.clone(), server: config.api_server.clone() };
     let client = pleopod_intake_kube::connect(&connection).await?;
+    health.step("a client for the API server");
     let identities = Identities::new(client.clone());
     let identities = Arc::new(match config.identity_collect_after {
         Duration::ZERO => identities,
@@ -155,9 +156,15 @@ async fn work(
     cgroup: PathBuf,
 ) -> anyhow::Result<()> {
     let node = own_node(&config, &Lookup::new(client.clone()), &health).await;
+    health.step("the own Node is known");
+    // Lists are asked for while programs are loaded; what comes waits for the core.
+    let watches =
+        Watches::start(client.clone(), &pleopod_intake_kube::watches::Config::new(&config.node_name));
+    tokio::spawn(watch_health(watches.health(), health.clone()));
+    let fed = tokio::spawn(feed(watches, core.clone()));
     let (tasks, todo) = mpsc::unbounded_channel();
     let (ready, started) = oneshot::channel();
-    let (over, ended) = oneshot::channel();
+    let (over, mut ended) = oneshot::channel();
     let beginning = Beginning {
         config: config.clone(),
         node,
@@ -168,6 +175,7 @@ async fn work(
     };
     core_thread(beginning, commands, ready, over)?;
     let Started { router, node_health, links } = started.await.context("the core ended while starting")??;
+    health.step("the core runs");
     links::watch(core.clone(), links)?;
     let read = move || Reader::spawn(eyes.clone(), &pins);
     tokio::spawn(reading::keep(read, health.clone(), reading::LOOK));
@@ -183,11 +191,16 @@ async fn work(
     let _ = tasks.send(Task::Introduce(router, node_health));
     let _ = tasks.send(Task::Publish);
 
-    let watches = Watches::start(client, &pleopod_intake_kube::watches::Config::new(&config.node_name));
-    tokio::spawn(watch_health(watches.health(), health));
     tokio::select! {
-        outcome = feed(watches, core) => outcome,
-        outcome = ended => outcome.context("the core's thread panicked")?,
+        outcome = fed => {
+            let outcome = outcome.context("the task that feeds the core panicked")?;
+            // A core that has ended is fed no more; it says itself why, in a moment.
+            match tokio::time::timeout(Duration::from_secs(1), &mut ended).await {
+                Ok(why) => why.context("the core's thread panicked")?,
+                Err(_) => outcome,
+            }
+        }
+        outcome = &mut ended => outcome.context("the core's thread panicked")?,
     }
 }
 

@@ -56,6 +56,7 @@ pub fn begin(beginning: Beginning) -> anyhow::Result<Core> {
         [] => Vec::new(),
         given => given.to_vec(),
     };
+    health.step("leases are read");
     let start = Start {
         node: node.addresses.clone(),
         router: router.clone(),
@@ -64,6 +65,7 @@ pub fn begin(beginning: Beginning) -> anyhow::Result<Core> {
         cgroup,
     };
     let mut hands = Hands::start(&config, &start)?;
+    health.step("programs and maps are loaded");
     let links: HashMap<String, Link> = hands.pod_links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
     if rebuild {
         let node_owned: Vec<(Owner, IpAddr)> = router

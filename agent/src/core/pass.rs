@@ -18,10 +18,12 @@ impl Core {
             return;
         }
         if !self.synced {
+            self.health.step("every kind is listed");
             self.refresh_identities();
             if !self.full_pass() {
                 return;
             }
+            self.health.step("ready");
             self.synced = true;
             self.health.set("kubernetes", Ok("every kind is listed".into()));
         }
@@ -77,6 +79,9 @@ impl Core {
         let planned = pleopod_plan::plan_without_services(self.store.intent(), &self.facts);
         let mut changed = self.hands.converge_tables(&planned.desired);
         changed += self.hands.services(self.services.frontends(), None);
+        if !self.synced {
+            self.health.step("tables are filled");
+        }
         if !self.synced
             && let Err(error) = self.hands.attach()
         {
