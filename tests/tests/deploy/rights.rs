@@ -56,6 +56,7 @@ fn the_agent_may_do_its_work_and_nothing_else() {
         ("patch", "nodes/status"),
         ("create", "events"),
         ("create", "pleopodidentities.pleopod.io"),
+        ("delete", "pleopodidentities.pleopod.io"),
         ("delete", "pleopodendpoints.pleopod.io"),
     ] {
         assert!(may(&server, verb, resource), "{verb} {resource}");
@@ -75,8 +76,6 @@ fn the_agent_may_do_its_work_and_nothing_else() {
         ("patch", "endpointslices.discovery.k8s.io"),
         ("delete", "events"),
         ("update", "pleopodidentities.pleopod.io"),
-        ("patch", "pleopodidentities.pleopod.io"),
-        ("delete", "pleopodidentities.pleopod.io"),
         ("list", "clusterroles.rbac.authorization.k8s.io"),
         ("create", "serviceaccounts/token"),
         ("create", "customresourcedefinitions.apiextensions.k8s.io"),
