@@ -140,7 +140,7 @@ const CLAIM_TRIES: u32 = 25;
 
 async fn claim(core: Handle, identities: Arc<Identities>, labels: Labels) {
     for tried in 1..=CLAIM_TRIES {
-        match identities.claim(&labels).await {
+        match identities.claim_anew(&labels).await {
             // Nobody is there to hear only when the agent stops.
             Ok(identity) => {
                 let _ = core.send(Command::Identity(labels, identity));

@@ -522,6 +522,13 @@ async fn a_number_in_use_is_never_collected() {
     assert!(!agent().remove(id, &mark).await.expect("an answer"));
     seen.until("the mark is gone", |s| s.identity_of(&web) == Some(id)).await;
 
+    // The same agent as a moment ago goes by what is there, not by what it remembers.
+    let remembers = agent();
+    assert_eq!(remembers.claim(&web).await.expect("the same"), id);
+    agent().mark(id).await.expect("marked");
+    assert_eq!(remembers.claim_anew(&web).await.expect("the same"), id);
+    assert_eq!(mark_of(&cluster, id).await, None);
+
     // Marked and removed: the next claim makes it anew, and it is the same number.
     agent().mark(id).await.expect("marked");
     let mark = mark_of(&cluster, id).await.expect("a mark");

@@ -72,6 +72,12 @@ impl Identities {
         Ok(id)
     }
 
+    /// The same, without asking what was answered a moment ago: for labels whose number is known and has a mark.
+    pub async fn claim_anew(&self, labels: &Labels) -> Result<IdentityId, Error> {
+        self.recent.lock().await.remove(labels);
+        self.claim(labels).await
+    }
+
     /// The lowest number that stands for these labels already.
     async fn find(&self, labels: &Labels) -> Result<Option<IdentityId>, Error> {
         let selector = format!("{LABELS_HASH}={}", hash_text(labels));
