@@ -42,7 +42,7 @@ pub struct MapSpec {
 /// BPF_F_NO_PREALLOC.
 pub const NO_PREALLOC: u32 = 1;
 
-/// Default number of entries of each map: together about 25 MiB of kernel memory when empty, of which the LRU maps, which
+/// Default number of entries of each map: together about 28 MiB of kernel memory when empty, of which the LRU maps, which
 /// are allocated in full, take 16.
 pub mod size {
     /// `pleo_endpoints`.
@@ -53,8 +53,8 @@ pub mod size {
     pub const IPCACHE: usize = 65536;
     /// `pleo_ipc_lpm`.
     pub const IPC_LPM: usize = 16384;
-    /// `pleo_lb_fe`.
-    pub const LB_FE: usize = 131072;
+    /// `pleo_lb_fe`: 100,000 Services of one port and one address, with the row that each address has, and room.
+    pub const LB_FE: usize = 262144;
     /// `pleo_lb_slot`.
     pub const LB_SLOT: usize = 262144;
     /// `pleo_lb_rev`.

@@ -25,8 +25,8 @@ fn main() -> Result<(), Failure> {
 }
 
 fn walk(count: u32, pins: &std::path::Path) -> Result<(), Failure> {
-    let max_entries = vec![("pleo_lb_fe", 131_072)];
-    let loaded = Loaded::load(&LoadOptions { pins: pins.into(), config: Config::STANDARD, max_entries })?;
+    let options = LoadOptions { pins: pins.into(), config: Config::STANDARD, max_entries: Vec::new() };
+    let loaded = Loaded::load(&options)?;
     let mut tables = kernel::tables(&loaded)?;
     let mut wanted: BTreeMap<FrontendKey, Frontend> = (0..count).map(|n| (key(n), frontend(n, 0))).collect();
 
