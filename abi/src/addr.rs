@@ -91,6 +91,14 @@ impl Addr16 {
         self.words[0] == 0 && self.words[1] == 0 && self.words[2] == V4_MARK
     }
 
+    /// Whether it is a loopback address: 127.0.0.0/8 or ::1.
+    #[inline(always)]
+    pub const fn is_loopback(&self) -> bool {
+        let last = u32::from_be(self.words[3]);
+        let (v4, v6) = (self.is_v4() && last >> 24 == 127, last == 1 && !self.is_v4());
+        v4 || (v6 && self.words[0] == 0 && self.words[1] == 0 && self.words[2] == 0)
+    }
+
     /// Whether this is `::`, which stands for "not set".
     #[inline(always)]
     pub const fn is_unspecified(&self) -> bool {

@@ -26,6 +26,8 @@ pub struct Config {
     pub event_rate: u32,
     /// And at once, after a silence.
     pub event_burst: u32,
+    /// Where in `pleo_calls` the programs of this set stand.
+    pub calls: u32,
     /// Life of connections.
     pub ct: CtTimeouts,
     /// Lowest port that masquerading may choose, native order.
@@ -82,6 +84,8 @@ pub mod config_flags {
     pub const CONNTRACK: u32 = 32;
     /// Pods may only send from their own addresses.
     pub const ANTI_SPOOF: u32 = 64;
+    /// Give packets from outside that ask a Service a backend.
+    pub const SERVICE_PACKETS: u32 = 128;
 }
 
 // === impl Config ===
@@ -97,6 +101,7 @@ impl Config {
         flags: config_flags::FLOW_EVENTS
             | config_flags::SOCK_EVENTS
             | config_flags::SOCKET_LB
+            | config_flags::SERVICE_PACKETS
             | config_flags::CONNTRACK
             | config_flags::ANTI_SPOOF,
         host_ifindex: 0,
@@ -105,6 +110,7 @@ impl Config {
         // The ring holds some 14 000 events.
         event_rate: 128,
         event_burst: 2048,
+        calls: 0,
         ct: CtTimeouts::STANDARD,
         // Above what Linux gives its own sockets by default (32768-60999), so the two never meet.
         nat_port_min: 61000,

@@ -20,10 +20,18 @@ pub struct CtKey {
     pub b_port: Be16,
     /// IP protocol number.
     pub proto: u8,
-    /// 0; room for overlapping address spaces.
+    /// [`zone`].
     pub zone: u8,
     /// Zero.
     pub _pad: u16,
+}
+
+/// Values of [`CtKey::zone`].
+pub mod zone {
+    /// Packets as they are on the way to the endpoint.
+    pub const PLAIN: u8 = 0;
+    /// Packets to the address of a Service, before they get that of a backend.
+    pub const SERVICE: u8 = 1;
 }
 
 /// Value of `pleo_ct`. Index 0 of each pair is the direction of the opener ("forward"), 1 the replies.
@@ -44,8 +52,10 @@ pub struct CtValue {
     pub state: u8,
     /// [`flags`](ct_flags).
     pub flags: u8,
-    /// Service the connection was translated for, 0 for none. Kept for NodePort and DSR.
+    /// [Service port](crate::lb::LbFrontendValue::service_id) whose address the client asked for, 0 for none.
     pub service_id: u32,
+    /// In the entry between client and Service address (zone 1): the [backend](crate::lb::LbBackend::backend_id) it has.
+    pub backend: u32,
 }
 
 /// Bits of [`CtValue::flags`].

@@ -1,7 +1,13 @@
-//! Service load balancing: `pleo_lb_fe`, `pleo_lb_slot`, `pleo_lb_rev`.
+//! Service load balancing: `pleo_lb_fe`, `pleo_lb_table`, `pleo_lb_be`, `pleo_lb_addr`, `pleo_lb_turn`, `pleo_lb_rev`.
 //!
-//! connect() costs two lookups: the frontend by address and port, then one slot of its backends. To change the backends of a
-//! live service write new slots first, then the frontend with the new count, then remove the slots beyond it.
+//! A frontend names a region of `pleo_lb_table`, an array of backends by number: one entry for each, several for one of more
+//! weight, or a Maglev table. Choosing costs one lookup in a hash and two in arrays. To change the backends of a live service write
+//! a new region, then the frontend, which so changes as a whole; the old region is given to nobody for a while.
+//!
+//! ```text
+//!   pleo_lb_fe            pleo_lb_table        pleo_lb_be
+//!   10.96.1.1:80/TCP  ->  [at..at+len]     ->  172.16.1.4:80
+//! ```
 
 use crate::{Addr16, Be16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -16,8 +22,8 @@ pub struct LbFrontendKey {
     pub port: Be16,
     /// IP protocol number.
     pub proto: u8,
-    /// [`scope`].
-    pub scope: u8,
+    /// Zero.
+    pub _pad: u8,
 }
 
 // === impl LbFrontendKey ===
@@ -27,61 +33,75 @@ impl LbFrontendKey {
     /// packet is sent there. Its value has no number and no backend.
     #[inline(always)]
     pub const fn any_port(addr: Addr16) -> Self {
-        Self { addr, port: Be16::ZERO, proto: 0, scope: scope::CLUSTER }
+        Self { addr, port: Be16::ZERO, proto: 0, _pad: 0 }
     }
 }
 
-/// Values of [`LbFrontendKey::scope`].
-pub mod scope {
-    /// All backends.
-    pub const CLUSTER: u8 = 0;
-    /// Backends of this node (traffic policy `Local`).
-    pub const LOCAL: u8 = 1;
+/// A region of `pleo_lb_table`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LbRegion {
+    /// Its first entry.
+    pub at: u32,
+    /// Its entries. 0: nobody is there.
+    pub len: u32,
 }
 
 /// Value of `pleo_lb_fe`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct LbFrontendValue {
-    /// Number of the service port on this node; prefix of its slots.
+    /// Number of the service port on this node, from 1; index into `pleo_lb_addr` and `pleo_lb_turn`.
     pub service_id: u32,
-    /// Slots 0 to `backend_count - 1` hold backends. 0: connections are refused.
-    pub backend_count: u32,
-    /// [`flags`](frontend_flags).
-    pub flags: u32,
-    /// Client affinity in seconds, 0 for none.
+    /// Who may be chosen for clients inside: pods of this node and the node itself.
+    pub inside: LbRegion,
+    /// Who may be chosen for clients behind an uplink.
+    pub outside: LbRegion,
+    /// For how long after its last connection a client stays with its backend, in [beats](crate::time::beats); 0: it does not.
     pub affinity_timeout: u32,
+    /// [`flags`](frontend_flags).
+    pub flags: u16,
+    /// [`balancing`].
+    pub balancing: u8,
+    /// Zero.
+    pub _pad: u8,
+}
+
+/// Values of [`LbFrontendValue::balancing`]: how an entry of the region is chosen.
+pub mod balancing {
+    /// Any, with equal chance.
+    pub const RANDOM: u8 = 0;
+    /// One after the other.
+    pub const ROUND_ROBIN: u8 = 1;
+    /// By the client's address.
+    pub const SOURCE_HASH: u8 = 2;
+    /// By the connection; the region is a Maglev table.
+    pub const MAGLEV: u8 = 3;
 }
 
 /// Bits of [`LbFrontendValue::flags`].
 pub mod frontend_flags {
     /// ClusterIP.
-    pub const CLUSTER_IP: u32 = 1;
+    pub const CLUSTER_IP: u16 = 1;
     /// NodePort.
-    pub const NODE_PORT: u32 = 2;
+    pub const NODE_PORT: u16 = 2;
     /// LoadBalancer address.
-    pub const LOAD_BALANCER: u32 = 4;
+    pub const LOAD_BALANCER: u16 = 4;
     /// External address.
-    pub const EXTERNAL_IP: u32 = 8;
-    /// Only backends of this node (externalTrafficPolicy).
-    pub const EXTERNAL_LOCAL: u32 = 16;
-    /// Only backends of this node (internalTrafficPolicy).
-    pub const INTERNAL_LOCAL: u32 = 32;
-    /// Client affinity.
-    pub const AFFINITY: u32 = 64;
+    pub const EXTERNAL_IP: u16 = 8;
+    /// Clients outside keep their address; only backends of this node (externalTrafficPolicy `Local`).
+    pub const OUTSIDE_LOCAL: u16 = 16;
+    /// Clients outside are not served.
+    pub const OUTSIDE_REFUSED: u16 = 32;
+    /// Others serve it, but no backend of this node: nothing is answered where a region is empty.
+    pub const ELSEWHERE: u16 = 64;
+    /// Only clients in `pleo_lb_src` may ask.
+    pub const SOURCE_RANGES: u16 = 128;
+    /// Connections to a backend that is gone are reset.
+    pub const RESET_REMOVED: u16 = 256;
 }
 
-/// Key of `pleo_lb_slot`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct LbSlotKey {
-    /// [`LbFrontendValue::service_id`].
-    pub service_id: u32,
-    /// 0-based.
-    pub slot: u32,
-}
-
-/// Value of `pleo_lb_slot`.
+/// Value of `pleo_lb_be`, an array by the index of the backend ([`backend_index`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct LbBackend {
@@ -89,12 +109,76 @@ pub struct LbBackend {
     pub addr: Addr16,
     /// Port of the backend.
     pub port: Be16,
-    /// IP protocol number.
+    /// IP protocol number; 0 for a backend that is gone.
     pub proto: u8,
     /// No bits yet.
     pub flags: u8,
-    /// Number of the backend on this node.
+    /// Number of the backend on this node. Entries of `pleo_lb_table` and connections name it: they mean this backend only if it
+    /// is equal.
     pub backend_id: u32,
+}
+
+/// Bits of a backend's number that are its index; those above count how often the index was used, so that a number which
+/// somebody still remembers does not mean another backend.
+pub const BACKEND_INDEX_BITS: u32 = 20;
+
+/// Index of a backend in `pleo_lb_be`.
+#[inline(always)]
+pub const fn backend_index(backend_id: u32) -> u32 {
+    backend_id & ((1 << BACKEND_INDEX_BITS) - 1)
+}
+
+/// The number of a backend after `backend_id` with the same index.
+#[inline(always)]
+pub const fn next_backend_id(backend_id: u32) -> u32 {
+    backend_id.wrapping_add(1 << BACKEND_INDEX_BITS)
+}
+
+/// Value of `pleo_lb_addr`, an array by [`LbFrontendValue::service_id`]: the address that clients know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LbAddress {
+    /// Address of the service.
+    pub addr: Addr16,
+    /// Port of the service.
+    pub port: Be16,
+    /// IP protocol number; 0 for a number that nobody has.
+    pub proto: u8,
+    /// Zero.
+    pub _pad: u8,
+}
+
+/// Key of `pleo_lb_aff`: a client and the Service port it stays with a backend of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LbAffinityKey {
+    /// Address of the client. For a process of this node ([`LbAffinityKey::inside`]) its network namespace, written as an address
+    /// that nobody has.
+    pub client: Addr16,
+    /// [`LbFrontendValue::service_id`].
+    pub service_id: u32,
+}
+
+// === impl LbAffinityKey ===
+
+impl LbAffinityKey {
+    /// The key of a network namespace, by its cookie.
+    #[inline(always)]
+    pub const fn inside(cookie: u64, service_id: u32) -> Self {
+        Self { client: Addr16::from_words([u32::MAX, 0, (cookie >> 32) as u32, cookie as u32]), service_id }
+    }
+}
+
+/// Value of `pleo_lb_aff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LbAffinityValue {
+    /// [Number](LbBackend::backend_id) of the backend.
+    pub backend_id: u32,
+    /// Where in the region of the frontend it was found last.
+    pub place: u32,
+    /// [Beat](crate::time::beats) of the last connection.
+    pub last: u32,
 }
 
 /// Key of `pleo_lb_rev`: a socket and the backend it talks to.

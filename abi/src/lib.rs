@@ -47,7 +47,7 @@ pub const MAGIC: u32 = 0x504c_454f;
 ///
 /// It need not for a new map, for another capacity (compared by itself), for [`Config`] (never outlives its programs) or for
 /// events ([`event::EVENT_VERSION`]).
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// IP protocol numbers that the datapath tells apart (IANA "Assigned Internet Protocol Numbers").
 pub mod proto {

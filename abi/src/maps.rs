@@ -10,6 +10,8 @@ pub enum MapKind {
     Hash = 1,
     /// BPF_MAP_TYPE_ARRAY.
     Array = 2,
+    /// BPF_MAP_TYPE_PROG_ARRAY.
+    ProgArray = 3,
     /// BPF_MAP_TYPE_PERCPU_ARRAY.
     PerCpuArray = 6,
     /// BPF_MAP_TYPE_LRU_HASH.
@@ -42,7 +44,7 @@ pub struct MapSpec {
 /// BPF_F_NO_PREALLOC.
 pub const NO_PREALLOC: u32 = 1;
 
-/// Default number of entries of each map: together about 28 MiB of kernel memory when empty, of which the LRU maps, which
+/// Default number of entries of each map: together about 25 MiB of kernel memory when empty, of which the LRU maps, which
 /// are allocated in full, take 16.
 pub mod size {
     /// `pleo_endpoints`.
@@ -53,10 +55,16 @@ pub mod size {
     pub const IPCACHE: usize = 65536;
     /// `pleo_ipc_lpm`.
     pub const IPC_LPM: usize = 16384;
-    /// `pleo_lb_fe`: 100,000 Services of one port and one address, with the row that each address has, and room.
-    pub const LB_FE: usize = 262144;
-    /// `pleo_lb_slot`.
-    pub const LB_SLOT: usize = 262144;
+    /// `pleo_lb_fe`: a row for each of [`LB_ADDR`], and as many for addresses.
+    pub const LB_FE: usize = 131072;
+    /// `pleo_lb_table`.
+    pub const LB_TABLE: usize = 524288;
+    /// `pleo_lb_be`.
+    pub const LB_BE: usize = 65536;
+    /// `pleo_lb_addr` and `pleo_lb_turn`; `pleo_lb_fe` has a row for each and one for each address.
+    pub const LB_ADDR: usize = 65536;
+    /// `pleo_lb_aff`.
+    pub const LB_AFF: usize = 16384;
     /// `pleo_lb_rev`.
     pub const LB_REV: usize = 32768;
     /// `pleo_ct`.
@@ -134,15 +142,37 @@ spec!(
     NO_PREALLOC,
     "Service frontends"
 );
+spec!(LB_TABLE, "pleo_lb_table", Array, u32, u32, size::LB_TABLE, 0, "Backends of frontends, by number");
+spec!(LB_BE, "pleo_lb_be", Array, u32, lb::LbBackend, size::LB_BE, 0, "Backends of Services");
 spec!(
-    LB_SLOT,
-    "pleo_lb_slot",
-    Hash,
-    lb::LbSlotKey,
-    lb::LbBackend,
-    size::LB_SLOT,
-    NO_PREALLOC,
-    "Backends of services"
+    LB_ADDR,
+    "pleo_lb_addr",
+    Array,
+    u32,
+    lb::LbAddress,
+    size::LB_ADDR,
+    0,
+    "Addresses of frontends, by number"
+);
+spec!(
+    LB_TURN,
+    "pleo_lb_turn",
+    Array,
+    u32,
+    u64,
+    size::LB_ADDR,
+    0,
+    "Whose turn it is, where backends take turns"
+);
+spec!(
+    LB_AFF,
+    "pleo_lb_aff",
+    LruHash,
+    lb::LbAffinityKey,
+    lb::LbAffinityValue,
+    size::LB_AFF,
+    0,
+    "Backends that clients stay with"
 );
 spec!(
     LB_REV,
@@ -187,6 +217,31 @@ spec!(
 );
 spec!(NODE, "pleo_node", Array, u32, node::NodeValue, 1, 0, "Facts about the node");
 
+/// Programs that others go on in. Where they stand, so that each set of programs goes on in its own: at
+/// [`Config::calls`](crate::Config::calls) plus one of these.
+pub mod call {
+    /// `uplink_service`.
+    pub const UPLINK_SERVICE: u32 = 0;
+    /// `pod_answer`.
+    pub const POD_ANSWER: u32 = 1;
+    /// `uplink_answer`.
+    pub const UPLINK_ANSWER: u32 = 2;
+    /// `uplink_onward`.
+    pub const UPLINK_ONWARD: u32 = 3;
+    /// Each with its place.
+    pub const ALL: [(&str, u32); 4] = [
+        ("uplink_service", UPLINK_SERVICE),
+        ("pod_answer", POD_ANSWER),
+        ("uplink_answer", UPLINK_ANSWER),
+        ("uplink_onward", UPLINK_ONWARD),
+    ];
+    /// Places of one set.
+    pub const SET: u32 = 4;
+    /// Sets: the one in use, one that takes over, and those of agents that died while theirs did.
+    pub const SETS: u32 = 4;
+}
+spec!(CALLS, "pleo_calls", ProgArray, u32, u32, call::SET * call::SETS, 0, "Programs that others go on in");
+
 /// Bytes of work space that a program has per CPU.
 pub const SCRATCH_LEN: usize = 1024;
 spec!(SCRATCH, "pleo_scratch", PerCpuArray, u32, [u64; SCRATCH_LEN / 8], 1, 0, "Work space of the programs");
@@ -215,8 +270,8 @@ pub const EVENTS: MapSpec = MapSpec {
 
 /// Every map of the object.
 pub const ALL: &[MapSpec] = &[
-    ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_SLOT, LB_REV, CT, NAT, FRAG, METRICS, NODE, SCRATCH,
-    ROUTES, EVENTS,
+    ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_TABLE, LB_BE, LB_ADDR, LB_TURN, LB_AFF, LB_REV, CT, NAT,
+    FRAG, METRICS, NODE, CALLS, SCRATCH, ROUTES, EVENTS,
 ];
 
 /// Kind of a program: where it is loaded for.
@@ -236,6 +291,10 @@ pub const PROGRAMS: &[(&str, ProgramKind)] = &[
     ("to_uplink", ProgramKind::Tc),
     ("from_host", ProgramKind::Tc),
     ("to_host", ProgramKind::Tc),
+    ("uplink_service", ProgramKind::Tc),
+    ("pod_answer", ProgramKind::Tc),
+    ("uplink_answer", ProgramKind::Tc),
+    ("uplink_onward", ProgramKind::Tc),
     ("sock_connect4", ProgramKind::SockAddr),
     ("sock_connect6", ProgramKind::SockAddr),
     ("sock_sendmsg4", ProgramKind::SockAddr),

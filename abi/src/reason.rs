@@ -42,8 +42,13 @@ numbered! {
         WriteError = 141 "Error writing to packet",
         /// The address belongs to the node's pods but no pod has it.
         Unroutable = 151 "Stale or unroutable IP",
+        /// A client talks to a backend of a Service from the same port as in another connection to it, by another address: their
+        /// answers would be alike.
+        CtInsertionFailed = 155 "CT: Map insertion failed",
         /// IPv6 extension headers that are malformed, or more of them than are followed.
         InvalidIpv6Extension = 156 "Invalid IPv6 extension header",
+        /// A Service has no backend for this client.
+        ServiceBackendNotFound = 158 "Service backend not found",
         /// No free port for the translation.
         NoNatMapping = 167 "No mapping for NAT masquerade",
         /// The protocol cannot be translated.

@@ -12,6 +12,9 @@ use clap::Parser;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use pleopod_abi::maps::size;
+use pleopod_apply::balance::maglev;
+
 use crate::install::{Install, Uninstall};
 
 #[cfg(test)]
@@ -121,6 +124,18 @@ pub struct Options {
     /// Connections the conntrack map holds [default: 65536].
     #[arg(long, env = "PLEOPOD_CT_ENTRIES")]
     pub ct_entries: Option<u32>,
+    /// Service ports at their addresses that fit [default: 65536].
+    #[arg(long, env = "PLEOPOD_LB_FRONTENDS")]
+    pub lb_frontends: Option<u32>,
+    /// Backends of Services that fit, each counted once [default: 65536].
+    #[arg(long, env = "PLEOPOD_LB_BACKENDS")]
+    pub lb_backends: Option<u32>,
+    /// Places that fit in the tables of all frontends together [default: 524288].
+    #[arg(long, env = "PLEOPOD_LB_TABLE_ENTRIES")]
+    pub lb_table_entries: Option<u32>,
+    /// Places of a Maglev table; the next prime is taken [default: 1021].
+    #[arg(long, env = "PLEOPOD_MAGLEV_TABLE_SIZE")]
+    pub maglev_table_size: Option<u32>,
     /// Address of /healthz, /readyz and /metrics [default: 127.0.0.1:9962].
     #[arg(long, env = "PLEOPOD_HEALTH_ADDRESS")]
     pub health_address: Option<SocketAddr>,
@@ -174,6 +189,10 @@ pub struct Config {
     pub flows: bool,
     pub sock_events: bool,
     pub ct_entries: u32,
+    pub lb_frontends: u32,
+    pub lb_backends: u32,
+    pub lb_table_entries: u32,
+    pub maglev_table_size: u32,
     pub health_address: SocketAddr,
     pub log_format: LogFormat,
     pub log: String,
@@ -345,7 +364,35 @@ impl Config {
                 "ct-entries",
                 given.ct_entries,
                 file.ct_entries,
-                pleopod_abi::maps::size::CT as u32,
+                size::CT as u32,
+                u32::to_string,
+            ),
+            lb_frontends: r.pick(
+                "lb-frontends",
+                given.lb_frontends,
+                file.lb_frontends,
+                size::LB_ADDR as u32,
+                u32::to_string,
+            ),
+            lb_backends: r.pick(
+                "lb-backends",
+                given.lb_backends,
+                file.lb_backends,
+                size::LB_BE as u32,
+                u32::to_string,
+            ),
+            lb_table_entries: r.pick(
+                "lb-table-entries",
+                given.lb_table_entries,
+                file.lb_table_entries,
+                size::LB_TABLE as u32,
+                u32::to_string,
+            ),
+            maglev_table_size: r.pick(
+                "maglev-table-size",
+                given.maglev_table_size,
+                file.maglev_table_size,
+                1021,
                 u32::to_string,
             ),
             health_address: r.pick(
@@ -388,8 +435,16 @@ impl Config {
         if !(1..=1 << 22).contains(&self.flow_ring) {
             bail!("config: flow-ring is {}; give 1 to 4194304 events", self.flow_ring);
         }
-        if !(1024..=1 << 24).contains(&self.ct_entries) {
-            bail!("config: ct-entries is {}; give 1024 to 16777216", self.ct_entries);
+        for (key, value, low, high) in [
+            ("ct-entries", self.ct_entries, 1024, 1 << 24),
+            ("lb-frontends", self.lb_frontends, 256, 1 << 20),
+            ("lb-backends", self.lb_backends, 256, 1 << pleopod_abi::lb::BACKEND_INDEX_BITS),
+            ("lb-table-entries", self.lb_table_entries, 1024, 1 << 26),
+            ("maglev-table-size", self.maglev_table_size, *maglev::SIZES.start(), *maglev::SIZES.end()),
+        ] {
+            if !(low..=high).contains(&value) {
+                bail!("config: {key} is {value}; give {low} to {high}");
+            }
         }
         for (key, path) in
             [("run-dir", &self.run_dir), ("state-dir", &self.state_dir), ("bpffs", &self.bpffs)]

@@ -16,7 +16,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pleopod_apply::encode::service::is_served;
 use pleopod_flows::Eyes;
 use pleopod_intake::publish::Published;
 use pleopod_intake::{Changed, Event, Store};
@@ -485,7 +484,7 @@ impl Core {
 
     /// The frontends that the programs serve.
     pub fn frontends(&self) -> impl Iterator<Item = (&FrontendKey, &pleopod_model::desired::Frontend)> {
-        self.services.frontends().iter().filter(|(_, frontend)| is_served(frontend.kind))
+        self.services.frontends().iter()
     }
 
     /// Services that changed since the last pass, for the incremental plan.

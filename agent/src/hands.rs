@@ -13,6 +13,7 @@ use pleopod_abi::ipcache::{IpcacheKey, IpcacheLpmKey};
 use pleopod_abi::node::NodeValue;
 use pleopod_abi::{Addr16, Config as BpfConfig, time};
 use pleopod_apply::attach::{Hook, Hooks};
+use pleopod_apply::balance::maglev;
 use pleopod_apply::base::{self, Base, BaseSpec};
 use pleopod_apply::ct::Connections;
 use pleopod_apply::ct::sweeper::Sweeper;
@@ -107,7 +108,15 @@ impl Hands {
         let options = LoadOptions {
             pins: config.bpffs.join("pleopod"),
             config: bpf,
-            max_entries: vec![("pleo_ct", config.ct_entries)],
+            max_entries: vec![
+                ("pleo_ct", config.ct_entries),
+                // Each has a row, and its address has one.
+                ("pleo_lb_fe", config.lb_frontends.saturating_mul(2)),
+                ("pleo_lb_addr", config.lb_frontends),
+                ("pleo_lb_turn", config.lb_frontends),
+                ("pleo_lb_be", config.lb_backends),
+                ("pleo_lb_table", config.lb_table_entries),
+            ],
         };
         let loaded = Loaded::load(&options)?;
         for (map, reuse) in loaded.reuse() {
@@ -121,7 +130,7 @@ impl Hands {
         if !swept.is_empty() {
             tracing::info!(?swept, "links of interfaces that are gone were removed");
         }
-        let tables = kernel::tables(&loaded)?;
+        let tables = kernel::tables(&loaded, maglev::size(config.maglev_table_size))?;
         let mut routes = Routes::new(Netlink::open()?, base.host.index);
         routes.load()?;
         let connections = Arc::new(Connections::new(&loaded)?);
@@ -396,6 +405,7 @@ impl Hands {
             ("socket-lb", has(config_flags::SOCKET_LB)),
             ("conntrack", has(config_flags::CONNTRACK)),
             ("anti-spoof", has(config_flags::ANTI_SPOOF)),
+            ("service-packets", has(config_flags::SERVICE_PACKETS)),
             (
                 "event-interval-ms",
                 (u64::from(c.event_interval) << time::TICK_SHIFT).div_euclid(1_000_000).to_string(),
@@ -595,7 +605,10 @@ fn monotonic() -> u64 {
 
 /// The read-only data of the programs.
 fn bpf_config(config: &Config, start: &Start, base: &Base) -> anyhow::Result<BpfConfig> {
-    let mut flags = config_flags::SOCKET_LB | config_flags::CONNTRACK | config_flags::ANTI_SPOOF;
+    let mut flags = config_flags::SOCKET_LB
+        | config_flags::SERVICE_PACKETS
+        | config_flags::CONNTRACK
+        | config_flags::ANTI_SPOOF;
     for (on, flag) in [
         (config.flows, config_flags::FLOW_EVENTS),
         (config.sock_events, config_flags::SOCK_EVENTS),

@@ -25,9 +25,15 @@ fn main() -> Result<(), Failure> {
 }
 
 fn walk(count: u32, pins: &std::path::Path) -> Result<(), Failure> {
-    let options = LoadOptions { pins: pins.into(), config: Config::STANDARD, max_entries: Vec::new() };
-    let loaded = Loaded::load(&options)?;
-    let mut tables = kernel::tables(&loaded)?;
+    let max_entries = vec![
+        ("pleo_lb_fe", 2 * count + 1024),
+        ("pleo_lb_addr", count + 1024),
+        ("pleo_lb_turn", count + 1024),
+        ("pleo_lb_be", 2 * count + 4096),
+        ("pleo_lb_table", 4 * count + 4096),
+    ];
+    let loaded = Loaded::load(&LoadOptions { pins: pins.into(), config: Config::STANDARD, max_entries })?;
+    let mut tables = kernel::tables(&loaded, 1021)?;
     let mut wanted: BTreeMap<FrontendKey, Frontend> = (0..count).map(|n| (key(n), frontend(n, 0))).collect();
 
     let start = Instant::now();
@@ -56,7 +62,7 @@ fn walk(count: u32, pins: &std::path::Path) -> Result<(), Failure> {
 
     drop(tables);
     let start = Instant::now();
-    let mut tables = kernel::tables(&loaded)?;
+    let mut tables = kernel::tables(&loaded, 1021)?;
     let read = start.elapsed();
     assert_eq!(tables.converge_services(&wanted, None).0, 0);
     println!("restart: read {read:.2?}, first pass {:.2?}", start.elapsed() - read);

@@ -69,6 +69,16 @@ where
         &self.errors
     }
 
+    /// Takes the kernel's row for another than it is, so that the next pass writes it.
+    pub fn see(&mut self, key: K, value: V) {
+        self.rows.insert(key, value);
+    }
+
+    /// Notes why a row can't be as it should, which then is an error of the row until it is written.
+    pub fn fail(&mut self, key: K, why: String) {
+        self.errors.insert(key, why);
+    }
+
     /// Writes those of `rows` that differ. Answers how many were written.
     pub fn put(&mut self, rows: impl IntoIterator<Item = (K, V)>) -> usize {
         let rows = rows.into_iter();

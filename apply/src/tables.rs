@@ -24,12 +24,12 @@ pub struct Tables {
     pub ipcache: Mirror<IpcacheKey, IpcacheValue>,
     /// `pleo_ipc_lpm`.
     pub prefixes: Mirror<IpcacheLpmKey, IpcacheValue>,
-    /// `pleo_lb_fe` and `pleo_lb_slot`.
+    /// `pleo_lb_fe`, `pleo_lb_table`, `pleo_lb_be` and `pleo_lb_addr`.
     pub services: Services,
 }
 
 /// Names of the synced tables, as `pleopod map get` takes them.
-pub const NAMES: [&str; 6] = ["endpoints", "netns", "ipcache", "ipc_lpm", "lb_fe", "lb_slot"];
+pub const NAMES: [&str; 6] = ["endpoints", "netns", "ipcache", "ipc_lpm", "lb_fe", "lb_be"];
 
 // === impl Tables ===
 
@@ -100,7 +100,7 @@ impl Tables {
             "lb_fe" => {
                 copy(self.services.frontends(), service::frontend_key_text, service::frontend_value_text)
             }
-            "lb_slot" => copy(self.services.slots(), service::slot_key_text, service::slot_value_text),
+            "lb_be" => copy(self.services.backends(), service::backend_key_text, service::backend_text),
             _ => return None,
         })
     }
@@ -113,7 +113,7 @@ impl Tables {
             "ipcache" => count(&self.ipcache),
             "ipc_lpm" => count(&self.prefixes),
             "lb_fe" => count(self.services.frontends()),
-            "lb_slot" => count(self.services.slots()),
+            "lb_be" => count(self.services.backends()),
             _ => 0,
         }
     }
@@ -126,7 +126,7 @@ impl Tables {
             "ipcache" => self.ipcache.errors().len(),
             "ipc_lpm" => self.prefixes.errors().len(),
             "lb_fe" => self.services.frontends().errors().len(),
-            "lb_slot" => self.services.slots().errors().len(),
+            "lb_be" => self.services.backends().errors().len(),
             _ => 0,
         }
     }

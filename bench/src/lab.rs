@@ -105,6 +105,8 @@ impl Lab {
         let mut command = Command::new(self.bins.path("pleopod-lab"));
         command.args(["--name", &self.layout.lab]).args(args);
         command.env("PLEOPOD_AGENT", self.bins.path("pleopod-agent"));
+        // Room for 100,000 Services of two backends.
+        command.env("PLEOPOD_LB_FRONTENDS", "131072").env("PLEOPOD_LB_BACKENDS", "262144");
         command.env("PLEOPOD_CNI", self.bins.path("pleopod-cni"));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;

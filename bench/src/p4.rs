@@ -11,9 +11,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use pleopod_apply::targets::services::Services as Kernel;
+use pleopod_apply::Error;
+use pleopod_apply::balance::maglev;
 use pleopod_plan::Services;
-use pleopod_sys_bpf::{Map, TypedMap};
+use pleopod_sys_bpf::Map;
 use serde_json::Value;
 
 use crate::exchange::Mode;
@@ -76,15 +77,16 @@ fn compare(
 
 /// Loads synthetic Services into the maps of a node.
 fn load(pins: &Path, count: u32) -> anyhow::Result<()> {
-    let map = |name: &str| Map::open(&pins.join("maps").join(name)).with_context(|| name.to_owned());
-    let (frontends, slots) = (TypedMap::new(map("pleo_lb_fe")?)?, TypedMap::new(map("pleo_lb_slot")?)?);
-    let mut kernel = Kernel::new(Box::new(frontends), Box::new(slots));
+    let open = |name: &'static str| {
+        Map::open(&pins.join("maps").join(name)).map_err(|source| Error::Map { map: name, source })
+    };
+    let mut kernel = pleopod_apply::kernel::services(&open, maglev::size(1021))?;
     kernel.load()?;
     let mut services = Services::default();
     services.rebuild(&synthetic::services(count), &synthetic::node());
     let keys = services.frontends().keys().copied().collect();
     kernel.converge_some(services.frontends(), &keys);
-    let errors = kernel.frontends().errors().len() + kernel.slots().errors().len();
+    let errors = kernel.frontends().errors().len() + kernel.backends().errors().len();
     if errors > 0 {
         bail!("{errors} rows of {count} Services could not be written");
     }

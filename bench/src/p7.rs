@@ -81,10 +81,16 @@ fn walk(
     count: u32,
     pins: &Path,
 ) -> anyhow::Result<(Duration, Duration)> {
-    let options =
-        LoadOptions { pins: pins.to_owned(), config: pleopod_abi::Config::STANDARD, max_entries: vec![] };
+    let max_entries = vec![
+        ("pleo_lb_fe", 2 * count + 1024),
+        ("pleo_lb_addr", count + 1024),
+        ("pleo_lb_turn", count + 1024),
+        ("pleo_lb_be", 2 * count + 4096),
+        ("pleo_lb_table", 4 * count + 4096),
+    ];
+    let options = LoadOptions { pins: pins.to_owned(), config: pleopod_abi::Config::STANDARD, max_entries };
     let loaded = Loaded::load(&options)?;
-    let mut tables = kernel::tables(&loaded)?;
+    let mut tables = kernel::tables(&loaded, 1021)?;
     let mut services = Services::default();
     let start = Instant::now();
     services.rebuild(intent, &synthetic::node());

@@ -88,6 +88,7 @@ fn configurations_that_make_no_sense() {
             "pleopod-agent: config: mtu is 100; give 1280 to 65535, or leave it out to follow the uplink",
         ),
         ("ct-entries: 1\n", "pleopod-agent: config: ct-entries is 1; give 1024 to 16777216"),
+        ("lb-backends: 9\n", "pleopod-agent: config: lb-backends is 9; give 256 to 1048576"),
         (
             "routing: ipip\n",
             "pleopod-agent: config: routing is \"ipip\"; the only mode of this version is \"native\"",
@@ -302,12 +303,12 @@ spec: {labels: [a=b]}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: sticky}
-spec: {sessionAffinity: ClientIP, selector: {app: webpod}, ports: [{port: 80}]}
+metadata: {name: sticky, annotations: {pleopod.io/load-balancer-algorithm: least-connections}}
+spec: {selector: {app: webpod}, ports: [{port: 80}]}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: outer}
+metadata: {name: outer, annotations: {pleopod.io/removed-backend: reset}}
 spec: {type: NodePort, selector: {app: webpod}, ports: [{port: 80}]}
 ",
     );
@@ -320,12 +321,12 @@ spec: {type: NodePort, selector: {app: webpod}, ports: [{port: 80}]}
         (
             "sticky",
             "Service default/sticky",
-            "spec.sessionAffinity: ClientIP is not supported yet; connections are spread over all endpoints; leave it out, or expect a client to meet different pods",
+            "metadata.annotations[pleopod.io/load-balancer-algorithm]: least-connections is not supported yet; backends are chosen at random; leave the annotation out",
         ),
         (
             "outer",
             "Service default/outer",
-            "spec.type: NodePort is not supported yet; the Service answers at its cluster address, on the nodes and in pods; use ClusterIP, or expect no answer from outside the cluster",
+            "metadata.annotations[pleopod.io/removed-backend]: is not supported yet; connections to removed backends go on; leave the annotation out",
         ),
     ] {
         until(&format!("status tells of {object}"), Duration::from_secs(10), || {

@@ -56,9 +56,10 @@ fn a_node_goes_on_whatever_happens_around_it() {
     // What is wrong with a Service is told when it is applied, not with the next full pass, half a minute later.
     for name in ["sticky1", "sticky2", "sticky3"] {
         lab.apply(&format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{sessionAffinity: ClientIP, ports: [{{port: 80}}]}}\n"
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, annotations: {{pleopod.io/removed-backend: reset}}}}\nspec: {{ports: [{{port: 80}}]}}\n"
         ));
-        told(&lab, &[&format!("Service default/{name} spec.sessionAffinity: ClientIP is not supported yet")]);
+        let field = "metadata.annotations[pleopod.io/removed-backend]";
+        told(&lab, &[&format!("Service default/{name} {field}: is not supported yet")]);
     }
 
     // Routes go with the link they leave by and come back with it, not with the next full pass.

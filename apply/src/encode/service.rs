@@ -1,11 +1,13 @@
-//! Keys and records of `pleo_lb_fe` and `pleo_lb_slot`.
+//! Keys and records of the maps of Services.
 
 use std::net::{IpAddr, SocketAddr};
 
-use pleopod_abi::lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbSlotKey, frontend_flags, scope};
+use pleopod_abi::lb::{
+    LbAddress, LbBackend, LbFrontendKey, LbFrontendValue, balancing as numbers, frontend_flags,
+};
 use pleopod_abi::{Addr16, Be16};
-use pleopod_model::desired::{Frontend, FrontendKey, FrontendKind, Outside};
-use pleopod_model::intent::Protocol;
+use pleopod_model::desired::{Frontend, FrontendKey, FrontendKind, Outside, Unserved};
+use pleopod_model::intent::{Balancing, Protocol, RemovedBackend};
 
 /// Address and protocol of a backend.
 pub type BackendKey = (SocketAddr, Protocol);
@@ -16,7 +18,7 @@ pub fn frontend_key(key: &FrontendKey) -> LbFrontendKey {
         addr: Addr16::from_ip(key.address.ip()),
         port: Be16::new(key.address.port()),
         proto: key.protocol.number(),
-        scope: scope::CLUSTER,
+        _pad: 0,
     }
 }
 
@@ -46,28 +48,53 @@ pub fn frontend_of(key: &LbFrontendKey) -> Option<FrontendKey> {
     Some(FrontendKey { address, protocol: protocol(key.proto)? })
 }
 
-/// Whether the programs can serve such a frontend. Others are planned and not written.
-pub fn is_served(kind: FrontendKind) -> bool {
-    kind == FrontendKind::ClusterIP
+/// Whether clients outside are given the same backends as those inside, or none at all.
+pub fn is_same_outside(frontend: &Frontend) -> bool {
+    frontend.outside == Outside::Refused || frontend.backends.iter().all(|b| b.inside == b.outside)
 }
 
-/// The flags of a frontend: its kind, its policies, affinity.
-pub fn flags(frontend: &Frontend) -> u32 {
+/// The flags of a frontend.
+pub fn flags(frontend: &Frontend) -> u16 {
     let kind = match frontend.kind {
         FrontendKind::ClusterIP => frontend_flags::CLUSTER_IP,
         FrontendKind::NodePort => frontend_flags::NODE_PORT,
         FrontendKind::LoadBalancer => frontend_flags::LOAD_BALANCER,
         FrontendKind::ExternalIP => frontend_flags::EXTERNAL_IP,
     };
-    let also = [
-        (frontend_flags::EXTERNAL_LOCAL, frontend.outside == Outside::Local),
-        (frontend_flags::INTERNAL_LOCAL, frontend.inside_local),
-        (frontend_flags::AFFINITY, frontend.affinity.is_some()),
-    ];
-    also.into_iter().filter(|(_, is)| *is).fold(kind, |flags, (flag, _)| flags | flag)
+    let outside = match frontend.outside {
+        Outside::Refused => frontend_flags::OUTSIDE_REFUSED,
+        Outside::Cluster => 0,
+        Outside::Local => frontend_flags::OUTSIDE_LOCAL,
+    };
+    let when = |is: bool, flag: u16| if is { flag } else { 0 };
+    kind | outside
+        | when(frontend.unserved() == Unserved::Drop, frontend_flags::ELSEWHERE)
+        | when(frontend.source_ranges.is_some(), frontend_flags::SOURCE_RANGES)
+        | when(frontend.removed_backend == RemovedBackend::Reset, frontend_flags::RESET_REMOVED)
 }
 
-/// A backend as a slot holds it.
+/// How a place is chosen, as a frontend's row says it.
+pub fn balancing(balancing: Balancing) -> u8 {
+    match balancing {
+        // Who has the fewest connections is not known to the programs.
+        Balancing::Random | Balancing::LeastConnections => numbers::RANDOM,
+        Balancing::RoundRobin => numbers::ROUND_ROBIN,
+        Balancing::SourceHash => numbers::SOURCE_HASH,
+        Balancing::Maglev => numbers::MAGLEV,
+    }
+}
+
+/// The address of a frontend, for answers.
+pub fn address(key: &FrontendKey) -> LbAddress {
+    LbAddress {
+        addr: Addr16::from_ip(key.address.ip()),
+        port: Be16::new(key.address.port()),
+        proto: key.protocol.number(),
+        _pad: 0,
+    }
+}
+
+/// A backend.
 pub fn backend(key: &BackendKey, backend_id: u32) -> LbBackend {
     LbBackend {
         addr: Addr16::from_ip(key.0.ip()),
@@ -78,7 +105,12 @@ pub fn backend(key: &BackendKey, backend_id: u32) -> LbBackend {
     }
 }
 
-/// The inverse of [`backend`].
+/// What stands in the place of a backend that is gone: its number, so that the next one gets another.
+pub fn no_backend(backend_id: u32) -> LbBackend {
+    LbBackend { backend_id, ..LbBackend::default() }
+}
+
+/// The inverse of [`backend`]; `None` for one that is gone.
 pub fn backend_of(value: &LbBackend) -> Option<BackendKey> {
     Some((SocketAddr::new(value.addr.to_ip(), value.port.get()), protocol(value.proto)?))
 }
@@ -97,7 +129,7 @@ pub fn frontend_key_text(key: &LbFrontendKey) -> String {
     }
 }
 
-/// `id=3 backends=2 type=ClusterIP`.
+/// `id=3 places=2 type=ClusterIP`.
 pub fn frontend_value_text(value: &LbFrontendValue) -> String {
     let kind = [
         (frontend_flags::CLUSTER_IP, "ClusterIP"),
@@ -106,18 +138,18 @@ pub fn frontend_value_text(value: &LbFrontendValue) -> String {
         (frontend_flags::EXTERNAL_IP, "ExternalIP"),
     ];
     let kind = kind.into_iter().find(|(bit, _)| value.flags & bit != 0).map_or("-", |(_, name)| name);
-    format!("id={} backends={} type={kind}", value.service_id, value.backend_count)
+    format!("id={} places={} type={kind}", value.service_id, value.inside.len)
 }
 
-/// `id=3 slot=0`.
-pub fn slot_key_text(key: &LbSlotKey) -> String {
-    format!("id={} slot={}", key.service_id, key.slot)
+/// `7`: the index of a backend.
+pub fn backend_key_text(key: &u32) -> String {
+    key.to_string()
 }
 
 /// `172.16.1.111:80/TCP id=7`.
-pub fn slot_value_text(value: &LbBackend) -> String {
+pub fn backend_text(value: &LbBackend) -> String {
     match backend_of(value) {
         Some((address, protocol)) => format!("{address}/{protocol} id={}", value.backend_id),
-        None => format!("{}:{}/{} id={}", value.addr, value.port, value.proto, value.backend_id),
+        None => "-".to_owned(),
     }
 }

@@ -1,34 +1,77 @@
-//! `pleo_lb_fe` and `pleo_lb_slot`: Services for the socket hooks.
+//! `pleo_lb_fe`, `pleo_lb_table`, `pleo_lb_be` and `pleo_lb_addr`: Services for the programs.
 //!
-//! Order of writes, so that a connection made in the middle finds a whole Service: backends that are to be chosen take
-//! their slots, then frontends get their counts, then frontends that are gone go, then slots beyond the counts. A
-//! backend that stays keeps its slot where it can.
+//! Order of writes, so that a connection made in the middle finds a whole Service: backends, then tables into regions that
+//! nobody uses, then frontends, which change over to their new tables in one write. What is not named any more is given to
+//! nobody else for a while ([`REST`]): a program that is running may still read it.
 //!
 //! Numbers of Services and backends survive the agent: they are read back from the kernel.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::time::{Duration, Instant};
 
-use pleopod_abi::lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbSlotKey};
+use pleopod_abi::lb::{LbAddress, LbBackend, LbFrontendKey, LbFrontendValue, LbRegion, backend_index};
+use pleopod_abi::time::secs_to_beats;
 use pleopod_model::desired::{Frontend, FrontendKey, Scope};
+use pleopod_model::intent::Balancing;
 
+use crate::balance::{Member, list, maglev};
 use crate::encode::service::{self, BackendKey};
 use crate::mirror::{Backing, Mirror, Rows};
 
 mod addresses;
+mod numbers;
+mod table;
 #[cfg(test)]
 mod tests;
 
-/// The two maps and the numbers given out.
+use numbers::Numbers;
+use table::Table;
+
+/// How long what was given up is given to nobody: far longer than a program runs.
+const REST: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 100 });
+
+/// The maps.
+pub struct Maps {
+    /// `pleo_lb_fe`.
+    pub frontends: Box<dyn Backing<LbFrontendKey, LbFrontendValue>>,
+    /// `pleo_lb_table`.
+    pub table: Box<dyn Backing<u32, u32>>,
+    /// `pleo_lb_be`.
+    pub backends: Box<dyn Backing<u32, LbBackend>>,
+    /// `pleo_lb_addr`.
+    pub addresses: Box<dyn Backing<u32, LbAddress>>,
+    /// What they hold at most.
+    pub sizes: Sizes,
+}
+
+/// How much fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Entries of `pleo_lb_table`.
+    pub table: u32,
+    /// Entries of `pleo_lb_be`.
+    pub backends: u32,
+    /// Entries of `pleo_lb_addr`.
+    pub frontends: u32,
+    /// Places of a Maglev table, a prime.
+    pub maglev: u32,
+}
+
+/// The maps of Services and the numbers given out.
 pub struct Services {
     frontends: Mirror<LbFrontendKey, LbFrontendValue>,
-    slots: Mirror<LbSlotKey, LbBackend>,
+    table: Table,
+    backends: Mirror<u32, LbBackend>,
+    addresses: Mirror<u32, LbAddress>,
     service_ids: Numbers<LbFrontendKey>,
     /// A backend is used once for each frontend it stands in.
     backend_ids: Numbers<BackendKey>,
     /// Backends of each frontend, those that are not chosen included, as last applied.
-    backends: Rows<LbFrontendKey, Vec<BackendKey>>,
+    of: Rows<LbFrontendKey, Vec<BackendKey>>,
+    /// What rests, oldest first.
+    resting: VecDeque<(Instant, Resting)>,
+    maglev: u32,
 }
 
 /// What one pass did.
@@ -40,73 +83,91 @@ pub struct Outcome {
     pub removed: Vec<BackendKey>,
 }
 
-/// Numbers from 1 on, each key its own, given again only when they run out.
-#[derive(Debug)]
-struct Numbers<K> {
-    of: Rows<K, Number>,
-    next: u32,
-    /// The largest number was reached: from now on a number may be taken.
-    wrapped: bool,
-}
-
-/// A number, and how often its key is used.
-#[derive(Clone, Copy, Debug)]
-struct Number {
-    number: u32,
-    uses: u32,
+/// What was given up.
+enum Resting {
+    Region(LbRegion),
+    Backend(BackendKey, u32),
+    Service(LbFrontendKey, u32),
 }
 
 /// What a pass is going to write and remove.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Work {
-    new_slots: Vec<(LbSlotKey, LbBackend)>,
-    new_frontends: Vec<(LbFrontendKey, LbFrontendValue)>,
+    addresses: Vec<(u32, LbAddress)>,
+    backends: Vec<(u32, LbBackend)>,
+    table: Vec<(u32, u32)>,
+    frontends: Vec<(LbFrontendKey, LbFrontendValue)>,
     old_frontends: Vec<LbFrontendKey>,
-    old_slots: Vec<LbSlotKey>,
-    /// How many slots each number that is touched has from now on. Filled only while there are slots that failed.
-    counts: HashMap<u32, u32>,
+    /// Frontends that are not, or not wholly, what they should be, and why.
+    failed: Vec<(LbFrontendKey, &'static str)>,
+    resting: Vec<Resting>,
 }
+
+const NO_NUMBER: &str = "no number is left for it; give `lb-frontends` in the configuration a larger number";
+const NO_BACKEND_NUMBER: &str =
+    "no number is left for one of its backends; give `lb-backends` in the configuration a larger number";
+const NO_ROOM: &str =
+    "its table of backends finds no room; give `lb-table-entries` in the configuration a larger number";
 
 // === impl Services ===
 
 impl Services {
-    /// Over the two maps; call [`Self::load`] before the first pass.
-    pub fn new(
-        frontends: Box<dyn Backing<LbFrontendKey, LbFrontendValue>>,
-        slots: Box<dyn Backing<LbSlotKey, LbBackend>>,
-    ) -> Self {
+    /// Over the maps; call [`Self::load`] before the first pass.
+    pub fn new(maps: Maps) -> Self {
         Self {
-            frontends: Mirror::new("lb_fe", frontends),
-            slots: Mirror::new("lb_slot", slots),
-            service_ids: Numbers::new(),
-            backend_ids: Numbers::new(),
-            backends: Rows::default(),
+            frontends: Mirror::new("lb_fe", maps.frontends),
+            table: Table::new(maps.table, maps.sizes.table),
+            backends: Mirror::new("lb_be", maps.backends),
+            addresses: Mirror::new("lb_addr", maps.addresses),
+            service_ids: Numbers::plain(maps.sizes.frontends),
+            backend_ids: Numbers::renewed(maps.sizes.backends),
+            of: Rows::default(),
+            resting: VecDeque::new(),
+            maglev: maps.sizes.maglev,
         }
     }
 
-    /// Reads the kernel: what it holds, and the numbers that are taken.
+    /// Reads the kernel: what it holds, and the numbers and places that are taken. Numbers given out since stay as they are.
     pub fn load(&mut self) -> io::Result<()> {
         self.frontends.load()?;
-        self.slots.load()?;
-        for value in self.slots.rows().values() {
-            if let Some(backend) = service::backend_of(value) {
-                self.backend_ids.take(backend, value.backend_id);
+        self.backends.load()?;
+        self.addresses.load()?;
+        for (index, value) in self.backends.rows() {
+            match service::backend_of(value) {
+                Some(backend) => self.backend_ids.take(backend, value.backend_id),
+                None => drop(self.backend_ids.last(*index, value.backend_id)),
             }
         }
-        for (key, value) in self.frontends.rows().iter().filter(|(key, _)| service::address_of(key).is_none())
-        {
-            self.service_ids.take(*key, value.service_id);
-            if let Entry::Vacant(entry) = self.backends.entry(*key) {
-                let slot = |slot| self.slots.get(&LbSlotKey { service_id: value.service_id, slot });
-                // A count from the kernel says nothing about how many rows there really are.
-                let count = (self.slots.rows().len() as u32).min(value.backend_count);
-                let all: Vec<BackendKey> =
-                    (0..count).filter_map(slot).filter_map(service::backend_of).collect();
-                for backend in &all {
-                    self.backend_ids.hold(*backend);
-                }
-                entry.insert(all);
+        let ports = self.frontends.rows().iter().filter(|(key, _)| service::frontend_of(key).is_some());
+        let named: Vec<(LbFrontendKey, LbRegion)> =
+            ports.flat_map(|(key, value)| regions(value).map(|region| (*key, region))).collect();
+        let end = named.iter().map(|(_, region)| region.at.saturating_add(region.len)).max();
+        self.table.load(end.unwrap_or(0))?;
+        let mut broken = Vec::new();
+        for (key, region) in named {
+            if !self.table.claim(region) {
+                broken.push(key);
             }
+        }
+        self.resting
+            .retain(|(_, what)| !matches!(what, Resting::Region(region) if !self.table.claim(*region)));
+        for key in broken {
+            // Somebody else wrote it. As far as we are concerned it leads nowhere, and is written anew.
+            self.frontends.see(key, LbFrontendValue::default());
+        }
+        for (key, value) in self.frontends.rows() {
+            if service::frontend_of(key).is_none() || self.of.contains_key(key) {
+                continue;
+            }
+            self.service_ids.take(*key, value.service_id);
+            self.service_ids.hold(*key);
+            let ids: BTreeSet<u32> = regions(value).flat_map(|r| self.table.read(r)).copied().collect();
+            let held = ids.iter().filter_map(|id| self.backends.get(&backend_index(*id)));
+            let all: Vec<BackendKey> = held.filter_map(service::backend_of).collect();
+            for backend in &all {
+                self.backend_ids.hold(*backend);
+            }
+            self.of.insert(*key, all);
         }
         Ok(())
     }
@@ -115,7 +176,7 @@ impl Services {
     pub fn converge(&mut self, desired: &BTreeMap<FrontendKey, Frontend>) -> Outcome {
         let mut outcome = self.converge_once(desired);
         // What found no room may have it now that others are gone.
-        if outcome.changed > 0 && !(self.frontends.errors().is_empty() && self.slots.errors().is_empty()) {
+        if outcome.changed > 0 && !self.frontends.errors().is_empty() {
             let Outcome { changed, removed } = self.converge_once(desired);
             outcome.changed += changed;
             outcome.removed.extend(removed);
@@ -129,17 +190,37 @@ impl Services {
             held.filter_map(service::frontend_of).filter(|key| !desired.contains_key(key)).collect();
         let wanted = desired.iter().map(|(key, frontend)| (*key, Some(frontend)));
         let mut outcome = self.pass(wanted.chain(gone.into_iter().map(|key| (key, None))));
-        // Slots of no frontend: left by an agent that died between two writes. Every slot that is counted is there.
-        let counted: u64 = self.frontends.rows().values().map(|f| u64::from(f.backend_count)).sum();
-        if counted != self.slots.rows().len() as u64 || !self.slots.errors().is_empty() {
-            let owned: Rows<u32, u32> =
-                self.frontends.rows().values().map(|f| (f.service_id, f.backend_count)).collect();
-            let stray = |s: &&LbSlotKey| owned.get(&s.service_id).is_none_or(|count| s.slot >= *count);
-            let stray: Vec<LbSlotKey> = self.slots.rows().keys().filter(stray).copied().collect();
-            outcome.changed += self.slots.delete(stray);
-        }
+        outcome.changed += self.put_right();
         outcome.changed += self.all_addresses(desired);
         outcome
+    }
+
+    /// Sees to what no pass over frontends touches: rows that an agent left behind that died, or that somebody else wrote.
+    fn put_right(&mut self) -> usize {
+        let strange =
+            |key: &&LbFrontendKey| service::frontend_of(key).is_none() && service::address_of(key).is_none();
+        let strange: Vec<LbFrontendKey> = self.frontends.rows().keys().filter(strange).copied().collect();
+        let mut changed = self.frontends.delete(strange);
+        let now = Instant::now();
+        let idle: Vec<BackendKey> = self.backend_ids.idle().filter(|key| !self.rests(key)).collect();
+        idle.iter().for_each(|key| self.give_up(key, now));
+        let numbered =
+            self.backend_ids.all().map(|(key, id)| (backend_index(id), service::backend(&key, id)));
+        let mut backends: Vec<(u32, LbBackend)> = numbered.collect();
+        backends.extend(self.backends.rows().iter().filter_map(|(index, row)| {
+            let known =
+                service::backend_of(row).is_none_or(|key| self.backend_ids.get(&key) == Some(row.backend_id));
+            let taken = self.backend_ids.has(*index);
+            (!known && !taken).then(|| (*index, service::no_backend(row.backend_id)))
+        }));
+        changed += self.backends.put(backends);
+        let numbered = self.service_ids.all();
+        let addresses =
+            numbered.filter_map(|(key, id)| Some((id, service::address(&service::frontend_of(&key)?))));
+        changed += self.addresses.put(addresses.collect::<Vec<_>>());
+        let stray = self.addresses.rows().keys().filter(|id| !self.service_ids.has(**id));
+        let stray: Vec<u32> = stray.copied().collect();
+        changed + self.addresses.delete(stray)
     }
 
     /// Makes the maps hold what `desired` says of the frontends `keys`, leaving all others alone.
@@ -155,47 +236,34 @@ impl Services {
 
     /// Makes the maps hold these frontends; `None` is one that goes.
     fn pass<'a>(&mut self, frontends: impl Iterator<Item = (FrontendKey, Option<&'a Frontend>)>) -> Outcome {
-        let mut outcome = Outcome::default();
+        let now = Instant::now();
+        let mut outcome = Outcome { changed: self.rest_is_over(now), removed: Vec::new() };
         let mut work = Work::default();
         for (key, frontend) in frontends {
-            match frontend.filter(|frontend| service::is_served(frontend.kind)) {
+            match frontend {
                 Some(frontend) => self.wanted(&key, frontend, &mut work, &mut outcome.removed),
                 None => self.unwanted(&key, &mut work, &mut outcome.removed),
             }
         }
-        let Work { new_slots, new_frontends, old_frontends, mut old_slots, mut counts } = work;
-        outcome.changed += self.slots.put(new_slots);
-        // A frontend whose slots could not all be written keeps its old count rather than lead into nothing.
-        let mut broken: HashSet<u32> = HashSet::new();
-        if !self.slots.errors().is_empty() {
-            counts.extend(new_frontends.iter().map(|(_, v)| (v.service_id, v.backend_count)));
-            for key in self.slots.errors().keys() {
-                match counts.get(&key.service_id) {
-                    Some(count) if key.slot < *count => drop(broken.insert(key.service_id)),
-                    // A slot that failed once and is not wanted any more has nothing left to complain about.
-                    Some(_) => old_slots.push(*key),
-                    None => {}
-                }
-            }
+        outcome.changed += self.addresses.put(work.addresses);
+        outcome.changed += self.backends.put(work.backends);
+        outcome.changed += self.table.write(&work.table);
+        outcome.changed += self.frontends.put(work.frontends);
+        outcome.changed += self.frontends.delete(work.old_frontends);
+        for (key, why) in work.failed {
+            self.frontends.fail(key, why.to_owned());
         }
-        outcome.changed +=
-            self.frontends.put(new_frontends.into_iter().filter(|(_, v)| !broken.contains(&v.service_id)));
-        outcome.changed += self.frontends.delete(old_frontends.iter().copied());
-        old_slots.retain(|k| !broken.contains(&k.service_id));
-        outcome.changed += self.slots.delete(old_slots);
-        for key in old_frontends {
-            self.service_ids.free(&key);
-        }
+        self.resting.extend(work.resting.into_iter().map(|what| (now, what)));
         outcome.removed.retain(|backend| self.backend_ids.is_idle(backend));
         outcome.removed.sort();
         outcome.removed.dedup();
         for backend in &outcome.removed {
-            self.backend_ids.free(backend);
+            self.give_up(backend, now);
         }
         outcome
     }
 
-    /// Notes what is to be written for a frontend, and what is to be removed after it.
+    /// Notes what is to be written for a frontend, and what it gives up.
     fn wanted(
         &mut self,
         key: &FrontendKey,
@@ -205,47 +273,151 @@ impl Services {
     ) {
         let abi_key = service::frontend_key(key);
         let before = self.frontends.get(&abi_key).copied();
-        let id = before.map_or_else(|| self.service_ids.of(abi_key), |f| f.service_id);
-        let count = before.map_or(0, |f| f.backend_count);
-        self.account(abi_key, Some((key, frontend)), removed);
-        let chosen = self.arrange(
-            id,
-            count,
-            frontend.chosen(Scope::Inside).map(|b| (b.address, key.protocol)).collect(),
-        );
-        let now = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
-        let complaints = !self.slots.errors().is_empty();
-        for (slot, backend) in (0u32..).zip(chosen) {
-            let key = LbSlotKey { service_id: id, slot };
-            let held = if slot < count { self.slots.get(&key).and_then(service::backend_of) } else { None };
-            if complaints || held != Some(backend) {
-                work.new_slots.push((key, service::backend(&backend, self.backend_ids.of(backend))));
+        let number = if self.service_ids.is_idle(&abi_key) {
+            self.service_ids.hold(abi_key)
+        } else {
+            self.service_ids.get(&abi_key)
+        };
+        let Some(service_id) = number else {
+            return work.failed.push((abi_key, NO_NUMBER));
+        };
+        if before.is_none_or(|f| f.service_id != service_id) {
+            work.addresses.push((service_id, service::address(key)));
+        }
+        self.account(abi_key, Some((key, frontend)), work, removed);
+        let Some(inside) = self.region(key, frontend, Scope::Inside, before.map(|f| f.inside), work) else {
+            return work.failed.push((abi_key, NO_ROOM));
+        };
+        let outside = if service::is_same_outside(frontend) {
+            Some(inside)
+        } else {
+            self.region(key, frontend, Scope::Outside, before.map(|f| f.outside), work)
+        };
+        let Some(outside) = outside else {
+            if before.is_none_or(|f| f.inside != inside) {
+                self.table.give(inside);
             }
-        }
-        work.old_slots.extend((now..count).map(|slot| LbSlotKey { service_id: id, slot }));
-        let flags = service::flags(frontend);
-        let affinity_timeout = frontend.affinity.unwrap_or(0);
-        let value = LbFrontendValue { service_id: id, backend_count: now, flags, affinity_timeout };
-        if complaints {
-            work.counts.insert(id, now);
-        }
+            return work.failed.push((abi_key, NO_ROOM));
+        };
+        let value = LbFrontendValue {
+            service_id,
+            inside,
+            outside,
+            affinity_timeout: frontend.affinity.map_or(0, |seconds| secs_to_beats(seconds.into()).max(1)),
+            flags: service::flags(frontend),
+            balancing: service::balancing(frontend.balancing),
+            _pad: 0,
+        };
         if before != Some(value) || !self.frontends.errors().is_empty() {
-            work.new_frontends.push((abi_key, value));
+            work.frontends.push((abi_key, value));
+        }
+        let past = before.iter().flat_map(regions).filter(|region| *region != inside && *region != outside);
+        work.resting.extend(past.map(Resting::Region));
+    }
+
+    /// Notes what is given up with a frontend.
+    fn unwanted(&mut self, key: &FrontendKey, work: &mut Work, removed: &mut Vec<BackendKey>) {
+        let abi_key = service::frontend_key(key);
+        let before = self.frontends.get(&abi_key).into_iter().flat_map(regions);
+        work.resting.extend(before.map(Resting::Region));
+        if self.service_ids.release(&abi_key)
+            && let Some(end) = self.service_ids.rest(&abi_key)
+        {
+            work.resting.push(Resting::Service(abi_key, end));
+        }
+        work.old_frontends.push(abi_key);
+        self.account(abi_key, None, work, removed);
+    }
+
+    /// The region with the table of a frontend: the one it has if that says the same, else a new one. `None`: no room.
+    fn region(
+        &mut self,
+        key: &FrontendKey,
+        frontend: &Frontend,
+        scope: Scope,
+        before: Option<LbRegion>,
+        work: &mut Work,
+    ) -> Option<LbRegion> {
+        let members: Vec<Member> =
+            frontend.chosen(scope).map(|b| ((b.address, key.protocol), b.weight)).collect();
+        let places = match frontend.balancing {
+            Balancing::Maglev => maglev::table(&members, self.maglev),
+            _ => list::table(&members),
+        };
+        let ids: Vec<u32> = places
+            .into_iter()
+            .filter_map(|place| self.backend_ids.get(&members.get(place as usize)?.0))
+            .collect();
+        if let Some(before) = before
+            && self.table.read(before) == ids
+        {
+            return Some(before);
+        }
+        let region = self.table.take(u32::try_from(ids.len()).ok()?)?;
+        work.table.extend((region.at..).zip(ids));
+        Some(region)
+    }
+
+    /// Keeps count of who uses which backend; `removed` gets those whose last use this was.
+    fn account(
+        &mut self,
+        key: LbFrontendKey,
+        now: Option<(&FrontendKey, &Frontend)>,
+        work: &mut Work,
+        removed: &mut Vec<BackendKey>,
+    ) {
+        let before = match now {
+            Some((FrontendKey { protocol, .. }, frontend)) => {
+                let all = frontend.backends.iter().map(|b| (b.address, *protocol));
+                let entry = self.of.entry(key).or_default();
+                if all.clone().eq(entry.iter().copied()) && !self.backend_ids.is_short() {
+                    return;
+                }
+                for backend in all.clone() {
+                    match self.backend_ids.hold(backend) {
+                        Some(id) => {
+                            let row = (backend_index(id), service::backend(&backend, id));
+                            if self.backends.get(&row.0) != Some(&row.1) {
+                                work.backends.push(row);
+                            }
+                        }
+                        None => work.failed.push((key, NO_BACKEND_NUMBER)),
+                    }
+                }
+                std::mem::replace(entry, all.collect())
+            }
+            None => self.of.remove(&key).unwrap_or_default(),
+        };
+        removed.extend(before.into_iter().filter(|backend| self.backend_ids.release(backend)));
+    }
+
+    /// Lets a backend rest that nobody uses any more; then its number means nobody.
+    fn give_up(&mut self, backend: &BackendKey, now: Instant) {
+        if let Some(end) = self.backend_ids.rest(backend) {
+            self.resting.push_back((now, Resting::Backend(*backend, end)));
         }
     }
 
-    /// Notes what is to be removed with a frontend.
-    fn unwanted(&mut self, key: &FrontendKey, work: &mut Work, removed: &mut Vec<BackendKey>) {
-        let abi_key = service::frontend_key(key);
-        if let Some(before) = self.frontends.get(&abi_key) {
-            let slot = |slot| LbSlotKey { service_id: before.service_id, slot };
-            work.old_slots.extend((0..before.backend_count).map(slot));
+    /// Gives back what has rested long enough, and was not used again. Answers the rows written.
+    fn rest_is_over(&mut self, now: Instant) -> usize {
+        let (mut backends, mut services) = (Vec::new(), Vec::new());
+        while let Some((since, _)) = self.resting.front()
+            && now.duration_since(*since) >= REST
+            && let Some((_, what)) = self.resting.pop_front()
+        {
+            match what {
+                Resting::Region(region) => self.table.give(region),
+                Resting::Backend(key, end) => backends.extend(self.backend_ids.rested(&key, end)),
+                Resting::Service(key, end) => services.extend(self.service_ids.rested(&key, end)),
+            }
         }
-        if !self.slots.errors().is_empty() {
-            work.counts.extend(self.service_ids.get(&abi_key).map(|id| (id, 0)));
-        }
-        work.old_frontends.push(abi_key);
-        self.account(abi_key, None, removed);
+        let gone = |id: u32| (backend_index(id), service::no_backend(id));
+        let written = self.backends.put(backends.into_iter().map(gone));
+        written + self.addresses.delete(services)
+    }
+
+    fn rests(&self, backend: &BackendKey) -> bool {
+        self.resting.iter().any(|(_, what)| matches!(what, Resting::Backend(key, _) if key == backend))
     }
 
     /// The frontends' map.
@@ -253,9 +425,22 @@ impl Services {
         &self.frontends
     }
 
-    /// The slots' map.
-    pub fn slots(&self) -> &Mirror<LbSlotKey, LbBackend> {
-        &self.slots
+    /// The backends' map.
+    pub fn backends(&self) -> &Mirror<u32, LbBackend> {
+        &self.backends
+    }
+
+    /// The backends in a region, place by place.
+    pub fn chosen(&self, region: LbRegion) -> Vec<LbBackend> {
+        let ids = self.table.read(region).iter();
+        ids.filter_map(|id| self.backends.get(&backend_index(*id)).filter(|b| b.backend_id == *id))
+            .copied()
+            .collect()
+    }
+
+    /// Places of `pleo_lb_table` that are taken, and how many there are.
+    pub fn table_use(&self) -> (u32, u32) {
+        self.table.usage()
     }
 
     /// The number of a frontend, 0 when it has none.
@@ -267,106 +452,11 @@ impl Services {
     pub fn backend_id(&self, key: &BackendKey) -> u32 {
         self.backend_ids.get(key).unwrap_or(0)
     }
-
-    /// The backends, each once, in the order of their slots: those that stay where they were, others in the gaps.
-    fn arrange(&self, service_id: u32, count: u32, mut chosen: Vec<BackendKey>) -> Vec<BackendKey> {
-        chosen.sort_unstable();
-        chosen.dedup();
-        if count == 0 {
-            return chosen;
-        }
-        let mut left: Vec<Option<BackendKey>> = chosen.iter().copied().map(Some).collect();
-        let mut places: Vec<Option<BackendKey>> = vec![None; left.len()];
-        for (slot, place) in (0..count).zip(places.iter_mut()) {
-            let held = self.slots.get(&LbSlotKey { service_id, slot }).and_then(service::backend_of);
-            if let Some(at) = held.and_then(|held| chosen.binary_search(&held).ok()) {
-                *place = left[at].take();
-            }
-        }
-        let mut rest = left.into_iter().flatten();
-        places.into_iter().filter_map(|place| place.or_else(|| rest.next())).collect()
-    }
-
-    /// Keeps count of who uses which backend; `removed` gets those whose last use this was.
-    fn account(
-        &mut self,
-        key: LbFrontendKey,
-        now: Option<(&FrontendKey, &Frontend)>,
-        removed: &mut Vec<BackendKey>,
-    ) {
-        let before = match now {
-            Some((FrontendKey { protocol, .. }, frontend)) => {
-                let all = frontend.backends.iter().map(|b| (b.address, *protocol));
-                let entry = self.backends.entry(key).or_default();
-                if all.clone().eq(entry.iter().copied()) {
-                    return;
-                }
-                all.clone().for_each(|backend| self.backend_ids.hold(backend));
-                std::mem::replace(entry, all.collect())
-            }
-            None => self.backends.remove(&key).unwrap_or_default(),
-        };
-        removed.extend(before.into_iter().filter(|backend| self.backend_ids.release(backend)));
-    }
 }
 
-// === impl Numbers ===
-
-impl<K: Copy + Eq + std::hash::Hash> Numbers<K> {
-    fn new() -> Self {
-        Self { of: Rows::default(), next: 1, wrapped: false }
-    }
-
-    /// The number of `key`, if it has one.
-    fn get(&self, key: &K) -> Option<u32> {
-        self.of.get(key).map(|n| n.number)
-    }
-
-    /// The number of `key`, a new one when it has none.
-    fn of(&mut self, key: K) -> u32 {
-        self.entry(key).number
-    }
-
-    /// One more use of `key`.
-    fn hold(&mut self, key: K) {
-        self.entry(key).uses += 1;
-    }
-
-    /// One use less; whether it was the last.
-    fn release(&mut self, key: &K) -> bool {
-        let Some(number) = self.of.get_mut(key) else { return false };
-        number.uses = number.uses.saturating_sub(1);
-        number.uses == 0
-    }
-
-    fn is_idle(&self, key: &K) -> bool {
-        self.of.get(key).is_none_or(|n| n.uses == 0)
-    }
-
-    fn entry(&mut self, key: K) -> &mut Number {
-        if self.wrapped && !self.of.contains_key(&key) {
-            while self.next == 0 || self.of.values().any(|n| n.number == self.next) {
-                self.next = self.next.wrapping_add(1);
-            }
-        }
-        self.of.entry(key).or_insert_with(|| {
-            let number = self.next;
-            self.next = number.wrapping_add(1);
-            self.wrapped |= self.next == 0;
-            Number { number, uses: 0 }
-        })
-    }
-
-    /// Notes a number that the kernel holds already.
-    fn take(&mut self, key: K, number: u32) {
-        self.of.entry(key).or_insert(Number { number, uses: 0 }).number = number;
-        match number.checked_add(1) {
-            Some(next) => self.next = self.next.max(next),
-            None => self.wrapped = true,
-        }
-    }
-
-    fn free(&mut self, key: &K) {
-        self.of.remove(key);
-    }
+/// The regions that a row names, each once.
+fn regions(frontend: &LbFrontendValue) -> impl Iterator<Item = LbRegion> + use<> {
+    let (inside, outside) = (frontend.inside, frontend.outside);
+    let other = Some(outside).filter(|region| *region != inside);
+    std::iter::once(inside).chain(other).filter(|region| region.len > 0)
 }

@@ -91,7 +91,7 @@ impl Node {
         let loaded = Loaded::load(&options).unwrap_or_else(|error| panic!("{error}"));
         let hooks = Hooks::new(&loaded, self.attach).unwrap();
         kernel::set_node(&loaded, &NodeValue::default()).unwrap();
-        let mut tables = kernel::tables(&loaded).unwrap();
+        let mut tables = kernel::tables(&loaded, 1021).unwrap();
         hooks.sweep().unwrap();
         hooks.base(&base).unwrap();
         hooks.sockets(&self.cgroup).unwrap();

@@ -67,6 +67,7 @@ pub fn open(seen: &Seen, src_identity: u32, timeouts: &CtTimeouts) -> CtValue {
         state: state as u8,
         flags,
         service_id: 0,
+        backend: 0,
     }
 }
 
@@ -77,7 +78,7 @@ pub fn step(entry: &mut CtValue, seen: &Seen, src_identity: u32, timeouts: &CtTi
         *entry = open(seen, src_identity, timeouts);
         return Step { verdict: CtVerdict::New, way: 0 };
     }
-    let forward = seen.source_is_a == (entry.flags & ct_flags::OPENED_BY_A != 0);
+    let forward = is_forward(entry, seen.source_is_a);
     let before = entry.state;
     let mut flags = entry.flags;
     let state = if seen.proto == proto::TCP {
@@ -110,6 +111,18 @@ pub fn step(entry: &mut CtValue, seen: &Seen, src_identity: u32, timeouts: &CtTi
     } else {
         Step { verdict: CtVerdict::Reply, way: 1 }
     }
+}
+
+/// Whether a packet goes in the direction of the opener.
+#[inline(always)]
+pub const fn is_forward(entry: &CtValue, source_is_a: bool) -> bool {
+    source_is_a == (entry.flags & ct_flags::OPENED_BY_A != 0)
+}
+
+/// Whether a connection that still has an entry may give it up: it is closing, or only silence could tell.
+#[inline(always)]
+pub const fn is_over(entry: &CtValue, protocol: u8) -> bool {
+    protocol != proto::TCP || entry.state == CtState::Closing as u8 || entry.state == CtState::Closed as u8
 }
 
 /// A SYN on an entry that is closing or closed: the ports are used again, perhaps from the other side.

@@ -2,9 +2,10 @@
 
 use crate::{
     emit::NEXT,
+    lb::is_service,
     maps,
     nat::keeps_source,
-    scene::{Scene, is_service, node},
+    scene::{Scene, node},
     skb::Skb,
 };
 use aya_ebpf::{

@@ -4,7 +4,8 @@
 //! `sys/bpf/build.rs`; for the host this is an empty binary.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
+#![cfg_attr(target_arch = "bpf", allow(internal_features))]
 
 #[cfg(target_arch = "bpf")]
 mod begin;
@@ -21,11 +22,15 @@ mod from_pod;
 #[cfg(target_arch = "bpf")]
 mod from_uplink;
 #[cfg(target_arch = "bpf")]
+mod lb;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod nat;
 #[cfg(target_arch = "bpf")]
 mod scene;
+#[cfg(target_arch = "bpf")]
+mod service;
 #[cfg(target_arch = "bpf")]
 mod skb;
 #[cfg(target_arch = "bpf")]
@@ -38,6 +43,8 @@ mod to_pod;
 mod to_uplink;
 #[cfg(target_arch = "bpf")]
 mod track;
+#[cfg(target_arch = "bpf")]
+mod uplink_service;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -3,7 +3,7 @@
 #![allow(non_upper_case_globals)]
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use pleopod_abi::{
@@ -12,8 +12,11 @@ use pleopod_abi::{
     endpoint::{EndpointKey, EndpointValue, NetnsKey, NetnsValue},
     frag::{FragKey, FragValue},
     ipcache::{IpcacheKey, IpcacheValue},
-    lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbReverseKey, LbReverseValue, LbSlotKey},
-    maps::{NO_PREALLOC, SCRATCH_LEN, size},
+    lb::{
+        LbAddress, LbAffinityKey, LbAffinityValue, LbBackend, LbFrontendKey, LbFrontendValue, LbReverseKey,
+        LbReverseValue,
+    },
+    maps::{NO_PREALLOC, SCRATCH_LEN, call, size},
     metrics::{METRICS_LEN, MetricValue},
     nat::{NatKey, NatValue},
     node::NodeValue,
@@ -33,7 +36,15 @@ pub static pleo_ipc_lpm: LpmTrie<Addr16, IpcacheValue, { size::IPC_LPM }> = LpmT
 #[btf_map]
 pub static pleo_lb_fe: HashMap<LbFrontendKey, LbFrontendValue, { size::LB_FE }, LAZY> = HashMap::new();
 #[btf_map]
-pub static pleo_lb_slot: HashMap<LbSlotKey, LbBackend, { size::LB_SLOT }, LAZY> = HashMap::new();
+pub static pleo_lb_table: Array<u32, { size::LB_TABLE }> = Array::new();
+#[btf_map]
+pub static pleo_lb_be: Array<LbBackend, { size::LB_BE }> = Array::new();
+#[btf_map]
+pub static pleo_lb_addr: Array<LbAddress, { size::LB_ADDR }> = Array::new();
+#[btf_map]
+pub static pleo_lb_turn: Array<u64, { size::LB_ADDR }> = Array::new();
+#[btf_map]
+pub static pleo_lb_aff: LruHashMap<LbAffinityKey, LbAffinityValue, { size::LB_AFF }> = LruHashMap::new();
 #[btf_map]
 pub static pleo_lb_rev: LruHashMap<LbReverseKey, LbReverseValue, { size::LB_REV }> = LruHashMap::new();
 #[btf_map]
@@ -48,6 +59,8 @@ pub static pleo_metrics: PerCpuArray<MetricValue, { METRICS_LEN as usize }> = Pe
 pub static pleo_node: Array<NodeValue, 1> = Array::new();
 #[btf_map]
 pub static pleo_events: RingBuf<(), { size::EVENTS }> = RingBuf::new();
+#[btf_map]
+pub static pleo_calls: ProgramArray<{ (call::SET * call::SETS) as usize }> = ProgramArray::new();
 #[btf_map]
 pub static pleo_scratch: PerCpuArray<[u64; SCRATCH_LEN / 8], 1> = PerCpuArray::new();
 #[btf_map]

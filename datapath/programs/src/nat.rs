@@ -47,7 +47,7 @@ const BPF_F_IPV6: u64 = 0x80;
 
 /// Which end of a packet is rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub enum End {
     Source,
     Destination,
 }
@@ -365,7 +365,7 @@ fn take(answer: &NatKey, back: &NatValue, beat: u32) -> Take {
 
 /// Writes a new address, and a new port if `with_port`, into the packet's own headers, and into what is known of it.
 #[inline(always)]
-fn rewrite(
+pub fn rewrite(
     skb: Skb,
     scene: &mut Scene,
     end: End,

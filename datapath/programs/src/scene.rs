@@ -4,11 +4,10 @@ use crate::{maps, skb::Skb};
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_ktime_get_coarse_ns};
 use pleopod_abi::{
     Addr16, Be16, DropReason,
-    ct::CtVerdict,
+    ct::{CtKey, CtValue, CtVerdict},
     endpoint::{EndpointKey, EndpointValue},
     identity,
     ipcache::IpcacheKey,
-    lb::LbFrontendKey,
     maps::SCRATCH_LEN,
     metrics::Direction,
     nat::{NatKey, NatValue},
@@ -52,10 +51,14 @@ pub struct Scene {
     /// 0 while not known; `emit` looks it up if an event is due.
     pub src_identity: u32,
     pub dst_identity: u32,
+    /// The Service port whose client the packet's connection is of; 0 for none.
+    pub service_id: u32,
     /// Packets that the due event stands for; 0 when none is due.
     pub packets: u32,
     /// For masquerading.
     pub search: Search,
+    /// For Services.
+    pub service: Service,
     /// What sources may still tell. Outlives the packet.
     pub allowance: [Bucket; BUCKETS],
 }
@@ -76,6 +79,21 @@ pub struct Search {
     pub silent: Be16,
     /// The port that was claimed; 0 for none.
     pub found: Be16,
+}
+
+/// The connection of a client to a Service.
+#[repr(C)]
+pub struct Service {
+    /// Key of the entry between the client and the Service.
+    pub front: CtKey,
+    /// Key of the one between the client and the backend.
+    pub back: CtKey,
+    /// An entry that is to be written.
+    pub entry: CtValue,
+    /// Number of the backend.
+    pub backend: u32,
+    /// Whose the packet is, once it is translated.
+    pub follow: u32,
 }
 
 const _: () = assert!(size_of::<Scene>() <= SCRATCH_LEN && align_of::<Scene>() <= 8);
@@ -101,8 +119,17 @@ impl Scene {
         scene.ifindex = skb.ifindex();
         scene.src_identity = identity::UNKNOWN;
         scene.dst_identity = identity::UNKNOWN;
+        scene.service_id = 0;
         scene.packets = 0;
         Some(scene)
+    }
+
+    /// The scene as the program left it that this one goes on for.
+    #[inline(always)]
+    pub fn resume() -> Option<&'static mut Self> {
+        let scratch = maps::pleo_scratch.get_ptr_mut(0)?.cast::<Self>();
+        // SAFETY: as in `new`; every bit pattern is a scene, and what is read now was written by the program before.
+        Some(unsafe { &mut *scratch })
     }
 
     #[inline(always)]
@@ -125,13 +152,6 @@ pub fn forget() {
 pub fn endpoint(addr: &Addr16) -> Option<&'static EndpointValue> {
     // SAFETY: entries are only written by the agent, and freed after an RCU grace period; a program run lies within one.
     unsafe { maps::pleo_endpoints.get(EndpointKey { addr: *addr }) }
-}
-
-/// Whether an address is a Service's, which no packet may be sent to.
-#[inline(always)]
-pub fn is_service(addr: &Addr16) -> bool {
-    // SAFETY: as in `endpoint`.
-    unsafe { maps::pleo_lb_fe.get(LbFrontendKey::any_port(*addr)) }.is_some()
 }
 
 /// Who an address is: single addresses first, then prefixes.

@@ -1,5 +1,6 @@
 //! A packet in the kernel: reads and writes through helpers, which also reach what is not in the linear part of the buffer.
 
+use crate::{config::config, maps};
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{bpf_skb_load_bytes, bpf_skb_store_bytes},
@@ -34,6 +35,15 @@ impl Skb {
     #[inline(always)]
     pub fn new(ctx: &TcContext) -> Self {
         Self { raw: ctx.skb.skb }
+    }
+
+    /// Goes on in another program of this set (one of [`call`](pleopod_abi::maps::call)). Returns only if there is none.
+    #[inline(always)]
+    pub fn go_on(&self, program: u32) {
+        let place = config!(calls).wrapping_add(program);
+        let ctx = TcContext::new(self.raw);
+        // SAFETY: the context of the program; nothing here needs to be dropped.
+        unsafe { maps::pleo_calls.tail_call(&ctx, place) };
     }
 
     #[inline(always)]

@@ -6,14 +6,16 @@
 
 use crate::{
     config::{has, ready},
-    emit, maps,
-    scene::is_service,
+    emit,
+    lb::{Chance, at, backend, choose, frontend, is_service, place, stay, stays},
+    maps,
 };
 use aya_ebpf::{
     bindings::bpf_sock_addr,
     helpers::generated::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_prandom_u32,
-        bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_set_retval,
+        bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
+        bpf_set_retval,
     },
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
@@ -24,12 +26,12 @@ use pleopod_abi::{
     endpoint::{NetnsKey, NetnsValue},
     event::{EVENT_VERSION, EventHeader, SockEvent, kind},
     identity,
-    lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbReverseKey, LbReverseValue, LbSlotKey, scope},
+    lb::{LbAffinityKey, LbBackend, LbFrontendValue, LbReverseKey, LbReverseValue},
     metrics::{Direction, counter},
     proto,
     reason::{Verdict, XlatePoint},
+    time::beats,
 };
-use pleopod_datapath_logic::service;
 
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
@@ -101,9 +103,7 @@ fn forward(call: &Call, sticky: bool) -> i32 {
         return ALLOW;
     }
     let asked = call.peer();
-    let key = LbFrontendKey { addr: asked.addr, port: asked.port, proto: protocol, scope: scope::CLUSTER };
-    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
-    let Some(frontend) = (unsafe { maps::pleo_lb_fe.get(key) }) else {
+    let Some(frontend) = frontend(asked.addr, asked.port, protocol) else {
         if is_service(&asked.addr) {
             return refuse();
         }
@@ -112,17 +112,22 @@ fn forward(call: &Call, sticky: bool) -> i32 {
         }
         return ALLOW;
     };
-    let cookie = call.cookie();
-    // SAFETY: no arguments.
-    let random = if sticky { mix(cookie) } else { unsafe { bpf_get_prandom_u32() } };
-    let mut chosen = slot(frontend, random);
-    if chosen.is_none() && frontend.backend_count != 0 {
-        // The agent took backends away between the two lookups: the frontend's new count is there by now.
-        // SAFETY: as above.
-        if let Some(again) = unsafe { maps::pleo_lb_fe.get(key) } {
-            chosen = slot(again, random);
-        }
+    // A node port at the loopback address is the node's own; a pod has a loopback of its own.
+    if asked.addr.is_loopback() && call.is_pod() {
+        return ALLOW;
     }
+    let cookie = call.cookie();
+    let chance = Chance {
+        // SAFETY: no arguments.
+        connection: if sticky { mix(cookie) } else { unsafe { bpf_get_prandom_u32() } },
+        client: || mix(call.netns()),
+        steady: sticky,
+    };
+    let chosen = if frontend.affinity_timeout == 0 {
+        choose(frontend, &frontend.inside, chance)
+    } else {
+        same_as_before(call, frontend, chance)
+    };
     let Some(backend) = chosen else { return refuse() };
     let there = Peer { addr: backend.addr, port: backend.port };
     let reverse = LbReverseKey { cookie, addr: there.addr, port: there.port, proto: protocol, _pad: [0; 5] };
@@ -146,6 +151,26 @@ fn forward(call: &Call, sticky: bool) -> i32 {
         report(call, &pair, frontend.service_id, cookie);
     }
     ALLOW
+}
+
+/// The backend of the last connection from here, or another that is remembered for the next one.
+#[inline(always)]
+fn same_as_before<C: FnOnce() -> u32>(
+    call: &Call,
+    frontend: &'static LbFrontendValue,
+    chance: Chance<C>,
+) -> Option<&'static LbBackend> {
+    // SAFETY: no arguments.
+    let beat = beats(unsafe { bpf_ktime_get_coarse_ns() });
+    let key = LbAffinityKey::inside(call.netns(), frontend.service_id);
+    let known = stays(frontend, &key, false, beat);
+    if known != 0 {
+        return backend(known);
+    }
+    let place = place(frontend, &frontend.inside, chance)?;
+    let chosen = at(&frontend.inside, place)?;
+    stay(&key, chosen.backend_id, place, beat);
+    Some(chosen)
 }
 
 /// From the backend to the Service.
@@ -218,13 +243,6 @@ fn forget(call: &Call, peer: &Peer) {
     if unsafe { maps::pleo_lb_rev.get(key) }.is_some() {
         let _ = maps::pleo_lb_rev.remove(key);
     }
-}
-
-#[inline(always)]
-fn slot(frontend: &LbFrontendValue, random: u32) -> Option<&'static LbBackend> {
-    let slot = service::pick(random, frontend.backend_count)?;
-    // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
-    unsafe { maps::pleo_lb_slot.get(LbSlotKey { service_id: frontend.service_id, slot }) }
 }
 
 /// Spreads socket cookies, which are small consecutive numbers, over 32 bits.
@@ -398,6 +416,13 @@ impl Call {
         // SAFETY: as above.
         let v4 = unsafe { core::ptr::read_volatile(&raw const (*sk).dst_ip4) };
         v4 != 0 || (self.v6 && (word(0) | word(1) | word(2) | word(3)) != 0)
+    }
+
+    /// Whether the call comes from a pod with a network of its own.
+    #[inline(always)]
+    fn is_pod(&self) -> bool {
+        // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
+        unsafe { maps::pleo_netns.get(NetnsKey { cookie: self.netns() }) }.is_some()
     }
 
     /// The socket's own port, zero while it has none.

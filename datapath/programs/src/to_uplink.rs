@@ -6,6 +6,7 @@ use crate::{
     emit::{NEXT, finish, pass},
     nat,
     scene::{Scene, endpoint, pod_identity},
+    service,
     skb::Skb,
     track,
 };
@@ -46,6 +47,11 @@ fn judge(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
     match owner {
         // from_pod has followed and reported it.
         Some(pod) if pod.flags & endpoint_flags::HOST == 0 => return masquerade(skb, scene),
+        // A backend on the node's own network may answer a client of a Service.
+        Some(_) if track::fragment(scene).is_ok() && service::leave(skb, scene)? => {
+            scene.src_identity = identity::HOST;
+            return Ok(Some(scene.forward(ForwardReason::ToNetwork, NEXT)));
+        }
         _ => {}
     }
     let Some(peer) = pod_identity(&scene.parsed.tuple.dst) else { return Ok(None) };

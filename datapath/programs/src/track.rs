@@ -2,8 +2,10 @@
 
 use crate::{
     config::{config, has},
-    emit, maps,
-    scene::{Scene, endpoint, forget, identity_of, is_service},
+    emit,
+    lb::is_service,
+    maps,
+    scene::{Scene, endpoint, forget, identity_of},
     skb::Skb,
 };
 use pleopod_abi::{
@@ -122,6 +124,7 @@ pub fn track(skb: Skb, scene: &mut Scene, from: Origin) -> Result<(), DropReason
         let step = conntrack::step(entry, &seen, scene.src_identity, &timeouts);
         scene.ct = step.verdict as u8;
         scene.way = step.way as u8;
+        scene.service_id = entry.service_id;
         forget();
         if let Some(due) =
             report::note(entry, scene.way.into(), seen.proto, seen.tcp_flags, ticks(now), emit::interval())

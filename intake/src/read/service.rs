@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as k8s;
-use pleopod_model::intent::{Service, ServicePort, ServiceType};
+use pleopod_model::intent::{Balancing, RemovedBackend, Service, ServicePort, ServiceType};
 
 use super::{Complaints, Read, created, parse_port, parse_protocol};
 use crate::Kind;
@@ -122,54 +122,26 @@ pub fn read(object: &k8s::Service) -> Read<Service> {
     if !service.cluster_ips.is_empty() {
         outside::read(&spec, object.status.as_ref(), &mut service, &mut complaints);
         wishes::read(object, &spec, &mut service, &mut complaints);
-        not_yet(&spec, &service, &mut complaints);
+        not_yet(&service, &mut complaints);
     }
     complaints.good(service)
 }
 
 /// What is read and planned, and not done yet.
-fn not_yet(spec: &k8s::ServiceSpec, service: &Service, complaints: &mut Complaints) {
-    if matches!(service.kind, ServiceType::NodePort | ServiceType::LoadBalancer) {
-        let kind = spec.type_.as_deref().unwrap_or_default();
-        complaints.tell(
-            "spec.type",
-            format!("{kind} is not supported yet; the Service answers at its cluster address, on the nodes and in pods"),
-            "use ClusterIP, or expect no answer from outside the cluster",
-        );
-    }
-    if !service.external_ips.is_empty() {
-        complaints.tell(
-            "spec.externalIPs",
-            "external addresses are not supported yet; the Service answers at its cluster address",
-            "leave them out, or expect no answer there",
-        );
-    }
-    if service.affinity.is_some() {
-        complaints.tell(
-            "spec.sessionAffinity",
-            "ClientIP is not supported yet; connections are spread over all endpoints",
-            "leave it out, or expect a client to meet different pods",
-        );
-    }
+fn not_yet(service: &Service, complaints: &mut Complaints) {
     let wishes = [
         (
             wishes::ALGORITHM,
-            service.balancing.is_some_and(|b| b != Default::default()),
-            "backends are chosen at random",
-        ),
-        (
-            wishes::WEIGHTS,
-            service.weights != Default::default(),
-            "backends are chosen alike, but for those of weight 0",
+            service.balancing == Some(Balancing::LeastConnections),
+            "least-connections is not supported yet; backends are chosen at random",
         ),
         (
             wishes::REMOVED,
-            service.removed_backend != Default::default(),
-            "connections to removed backends go on",
+            service.removed_backend != RemovedBackend::default(),
+            "is not supported yet; connections to removed backends go on",
         ),
     ];
-    for (annotation, _, instead) in wishes.into_iter().filter(|(_, given, _)| *given) {
-        let message = format!("is not supported yet; {instead}");
+    for (annotation, _, message) in wishes.into_iter().filter(|(_, given, _)| *given) {
         complaints.tell(wishes::field(annotation), message, "leave the annotation out");
     }
 }

@@ -6,19 +6,24 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_prog_info;
-use pleopod_abi::maps::{ALL, MapSpec};
+use pleopod_abi::maps::{ALL, MapSpec, call};
 use pleopod_abi::{Config, LAYOUT};
 use zerocopy::IntoBytes;
 
 use crate::map::{Map, TypedMap};
 use crate::raw::{self, TestRun};
 use crate::{Error, object};
+
+/// The layout of the maps.
+const LAYOUT_MARK: &str = "layout";
+/// The set of programs that was placed in `pleo_calls` last.
+const CALLS_MARK: &str = "calls";
 
 /// How to load.
 #[derive(Clone, Debug)]
@@ -87,13 +92,15 @@ impl Loaded {
         }
         let mut loader = EbpfLoader::new();
         let btf = aya::Btf::from_sys_fs().ok();
-        loader.btf(btf.as_ref()).override_global("CONFIG", options.config.as_bytes(), true);
+        let set = next_set(&options.pins);
+        let config = Config { calls: set * call::SET, ..options.config };
+        loader.btf(btf.as_ref()).override_global("CONFIG", config.as_bytes(), true);
         let paths: Vec<(&MapSpec, PathBuf)> = ALL.iter().map(|s| (s, dir.join(s.name))).collect();
         for (spec, path) in &paths {
             loader.map_max_entries(spec.name, entries(spec)).map_pin_path(spec.name, path.as_path());
         }
         let mut ebpf = loader.load(bytes).map_err(|e| Error::Load(chain(&e)))?;
-        mark_layout(&options.pins)?;
+        mark_number(&options.pins, LAYOUT_MARK, LAYOUT)?;
         let programs = load_programs(&mut ebpf)?;
         let mut maps = HashMap::new();
         for spec in ALL {
@@ -101,7 +108,22 @@ impl Loaded {
             let map = Map::open(&path).map_err(Error::path("opening pinned map", &path))?;
             maps.insert(spec.name.to_owned(), map);
         }
-        Ok(Self { programs, maps, reuse, pins: options.pins.clone(), _ebpf: ebpf })
+        let loaded = Self { programs, maps, reuse, pins: options.pins.clone(), _ebpf: ebpf };
+        loaded.place_calls(set)?;
+        Ok(loaded)
+    }
+
+    /// Puts the programs that others go on in where those of this set look for them.
+    fn place_calls(&self, set: u32) -> Result<(), Error> {
+        let calls = self.map("pleo_calls")?;
+        for (name, place) in call::ALL {
+            let fd = self.program(name)?.as_raw_fd().cast_unsigned();
+            let key = set * call::SET + place;
+            calls
+                .set(&key.to_ne_bytes(), &fd.to_ne_bytes())
+                .map_err(Error::kernel(format!("placing {name}")))?;
+        }
+        mark_number(&self.pins, CALLS_MARK, set)
     }
 
     /// What became of each pinned map.
@@ -154,6 +176,11 @@ impl Loaded {
     }
 }
 
+/// The set after the one that was placed last: programs of that one are still attached, and go on in their own.
+fn next_set(pins: &Path) -> u32 {
+    read_number(pins, CALLS_MARK).map_or(0, |set| (set + 1) % call::SETS)
+}
+
 /// Loads every program of the object.
 fn load_programs(ebpf: &mut Ebpf) -> Result<HashMap<String, OwnedFd>, Error> {
     let mut programs = HashMap::new();
@@ -197,7 +224,7 @@ fn check_pin(path: &Path, spec: &MapSpec, entries: u32, pins: &Path) -> Result<R
     };
     // The kernel adds flags of its own to some kinds (LPM tries must be NO_PREALLOC); ours must at least be among them.
     let alike = crate::MapFacts { flags: found.flags, ..wanted.clone() };
-    let layout = read_layout(pins);
+    let layout = read_number(pins, LAYOUT_MARK);
     let why = if *found != alike || found.flags & spec.flags != spec.flags {
         format!("pinned: {found}; expected: {wanted}")
     } else if layout != Some(LAYOUT) {
@@ -212,18 +239,18 @@ fn check_pin(path: &Path, spec: &MapSpec, entries: u32, pins: &Path) -> Result<R
     Ok(Reuse::Replaced { why })
 }
 
-/// bpffs holds directories and pins only, so the layout version is the name of a directory: `layout-1`.
-fn read_layout(pins: &Path) -> Option<u32> {
+/// bpffs holds directories and pins only, so a number is the name of a directory: `layout-1`, `calls-0`.
+fn read_number(pins: &Path, what: &str) -> Option<u32> {
     let names = fs::read_dir(pins).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok());
-    names.filter_map(|n| n.strip_prefix("layout-")?.parse().ok()).max()
+    names.filter_map(|n| n.strip_prefix(what)?.strip_prefix('-')?.parse().ok()).max()
 }
 
-fn mark_layout(pins: &Path) -> Result<(), Error> {
-    if let Some(old) = read_layout(pins).filter(|old| *old != LAYOUT) {
-        let path = pins.join(format!("layout-{old}"));
+fn mark_number(pins: &Path, what: &str, number: u32) -> Result<(), Error> {
+    if let Some(old) = read_number(pins, what).filter(|old| *old != number) {
+        let path = pins.join(format!("{what}-{old}"));
         fs::remove_dir(&path).map_err(Error::path("removing", &path))?;
     }
-    make_private_dir(&pins.join(format!("layout-{LAYOUT}")))
+    make_private_dir(&pins.join(format!("{what}-{number}")))
 }
 
 fn make_private_dir(path: &Path) -> Result<(), Error> {

@@ -3,6 +3,8 @@
 //! A map can have half a million entries. The core gives copies and handles, which is quick; walking a map and writing
 //! it in words is left over as a [`Rest`], for a thread that nobody waits for but whoever asked.
 
+use std::collections::BTreeMap;
+
 use pleopod_abi::ct::{CtState, ct_flags};
 use pleopod_abi::maps::{ALL, MapKind, MapSpec};
 use pleopod_abi::nat::nat_dir;
@@ -38,13 +40,14 @@ fn map(core: &Core, spec: &MapSpec) -> Option<wire::Map> {
     let entries = match spec.kind {
         // Every place of an array is taken; a ring buffer has no entries.
         MapKind::Array | MapKind::PerCpuArray => facts.max_entries,
-        MapKind::RingBuf => 0,
+        MapKind::RingBuf | MapKind::ProgArray => 0,
         // What the programs write is counted by walking it.
         _ => core.hands.tables().count(name) as u32,
     };
     let kind = match spec.kind {
         MapKind::Hash => "hash",
         MapKind::Array => "array",
+        MapKind::ProgArray => "prog_array",
         MapKind::PerCpuArray => "percpu_array",
         MapKind::LruHash => "lru_hash",
         MapKind::LpmTrie => "lpm_trie",
@@ -309,22 +312,29 @@ fn metrics(core: &Core) -> Cells {
     core.hands.metrics().iter().map(row).collect()
 }
 
-/// Frontends with their backends as the slots hold them, in the shape of `cilium bpf lb list`.
+/// Frontends with their backends as the tables hold them, in the shape of `cilium bpf lb list`. A backend that has several
+/// places stands there once, with their number.
 fn lb(core: &Core) -> Rest<Cells> {
     let services = &core.hands.tables().services;
-    let (frontends, slots) = (services.frontends().rows().clone(), services.slots().rows().clone());
+    let held = services.frontends().rows().iter();
+    let frontends: Vec<_> = held.map(|(key, value)| (*key, *value, services.chosen(value.inside))).collect();
     Box::new(move || {
         let mut rows = Vec::new();
-        for (key, value) in &frontends {
+        for (key, value, chosen) in &frontends {
             let frontend = encode::service::frontend_key_text(key);
-            if value.backend_count == 0 {
+            if chosen.is_empty() {
                 let of_address = encode::service::address_of(key).is_some();
                 let why = if of_address { "(no such port: refused)" } else { "(no backend: refused)" };
                 rows.push(vec![frontend.clone(), why.into(), value.service_id.to_string()]);
             }
-            for slot in 0..value.backend_count {
-                let held = slots.get(&pleopod_abi::lb::LbSlotKey { service_id: value.service_id, slot });
-                let backend = held.map_or_else(|| "(missing)".into(), encode::service::slot_value_text);
+            let mut places: BTreeMap<String, usize> = BTreeMap::new();
+            for backend in chosen {
+                *places.entry(encode::service::backend_text(backend)).or_default() += 1;
+            }
+            for (mut backend, places) in places {
+                if places > 1 {
+                    backend = format!("{backend} places={places}");
+                }
                 rows.push(vec![frontend.clone(), backend, value.service_id.to_string()]);
             }
         }

@@ -68,7 +68,7 @@ impl World for Kernel<'_> {
     }
 
     fn connections(&self) -> Vec<(CtKey, CtValue)> {
-        loaded::dump::<CtKey, CtValue, 40, 28>(&self.ebpf, "pleo_ct")
+        loaded::dump::<CtKey, CtValue, 40, 32>(&self.ebpf, "pleo_ct")
     }
 }
 

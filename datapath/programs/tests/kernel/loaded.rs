@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, PerCpuArray},
+    maps::{Array, HashMap, Map, PerCpuArray, ProgramArray},
     programs::{CgroupSockAddr, Program},
 };
 use pleopod_abi::{Config, DropReason, ForwardReason, maps, metrics::*};
@@ -15,11 +15,22 @@ pub fn object(config: &Config) -> Ebpf {
     for spec in maps::ALL {
         match spec.kind {
             maps::MapKind::RingBuf => loader.map_max_entries(spec.name, 1 << 16),
-            maps::MapKind::Array | maps::MapKind::PerCpuArray => &mut loader,
+            maps::MapKind::Array | maps::MapKind::PerCpuArray | maps::MapKind::ProgArray => &mut loader,
             _ => loader.map_max_entries(spec.name, 1024),
         };
     }
     loader.load(pleopod_sys_bpf::object::object().expect("built with the BPF toolchain")).expect("the object")
+}
+
+/// Loads the programs that others go on in, and puts them where they look for them.
+pub fn place_calls(ebpf: &mut Ebpf) {
+    for (name, place) in maps::call::ALL {
+        load(ebpf, name);
+        let Some(Program::SchedClassifier(program)) = ebpf.program(name) else { panic!("no program {name}") };
+        let fd = program.fd().expect("loaded").try_clone().expect("a descriptor");
+        let mut calls = ProgramArray::try_from(ebpf.map_mut("pleo_calls").unwrap()).unwrap();
+        calls.set(place, &fd, 0).unwrap();
+    }
 }
 
 /// Loads one program and returns the number of instructions that the verifier walked.
@@ -74,7 +85,7 @@ macro_rules! sized {
 }
 
 fn update(map: &mut Map, key: &[u8], value: &[u8]) {
-    sized!(map, key, value; (16, 24) (8, 40) (20, 16) (8, 24) (32, 24) (40, 28) (40, 24) (40, 8))
+    sized!(map, key, value; (16, 24) (8, 40) (20, 28) (32, 24) (40, 32) (40, 24) (40, 8))
 }
 
 /// All entries of a hash map.
@@ -91,8 +102,17 @@ pub fn dump<K: FromBytes, V: FromBytes, const N: usize, const M: usize>(
 
 /// Sets an entry of an array.
 pub fn set<V: IntoBytes + Immutable>(ebpf: &mut Ebpf, map: &str, index: u32, value: &V) {
-    let bytes: [u8; 40] = value.as_bytes().try_into().expect("the only array has values of 40 bytes");
-    Array::<_, [u8; 40]>::try_from(ebpf.map_mut(map).unwrap()).unwrap().set(index, bytes, 0).unwrap();
+    fn put<const N: usize>(map: &mut Map, index: u32, value: &[u8]) {
+        let value: [u8; N] = value.try_into().expect("the size");
+        Array::<_, [u8; N]>::try_from(map).unwrap().set(index, value, 0).unwrap();
+    }
+    let map = ebpf.map_mut(map).unwrap_or_else(|| panic!("no map {map}"));
+    match value.as_bytes() {
+        bytes if bytes.len() == 4 => put::<4>(map, index, bytes),
+        bytes if bytes.len() == 20 => put::<20>(map, index, bytes),
+        bytes if bytes.len() == 24 => put::<24>(map, index, bytes),
+        bytes => put::<40>(map, index, bytes),
+    }
 }
 
 /// Packets counted under an index, over all CPUs.

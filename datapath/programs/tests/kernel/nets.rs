@@ -123,6 +123,7 @@ impl Net {
     /// The object with the maps filled for this node; no program is loaded.
     pub fn fill(&self, config: &Config) -> Ebpf {
         let mut ebpf = loaded::object(config);
+        loaded::place_calls(&mut ebpf);
         for n in [1u8, 2] {
             for addr in [format!("10.1.0.1{n}"), format!("fd01::1{n}")] {
                 let value = EndpointValue {

@@ -9,7 +9,7 @@ use aya::{
 use pleopod_abi::{
     Be16, Config,
     event::{SockEvent, kind},
-    lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbReverseKey, LbReverseValue, LbSlotKey},
+    lb::{LbBackend, LbFrontendKey, LbFrontendValue, LbRegion, LbReverseKey, LbReverseValue},
     maps::{PROGRAMS, ProgramKind},
     metrics::{Direction, counter, metric_index},
     proto,
@@ -75,22 +75,24 @@ fn attach(ebpf: &mut Ebpf, cgroup: &Cgroup) {
 
 fn service(ebpf: &mut Ebpf, id: u32, protocol: u8, at: &str, backends: &[SocketAddr]) {
     let at: SocketAddr = at.parse().unwrap();
-    for (slot, backend) in backends.iter().enumerate() {
+    let region = LbRegion { at: id * 8, len: backends.len() as u32 };
+    for (place, backend) in (region.at..).zip(backends) {
         let value = LbBackend {
             addr: backend.ip().into(),
             port: Be16::new(backend.port()),
             proto: protocol,
             flags: 0,
-            backend_id: slot as u32 + 1,
+            backend_id: place,
         };
-        loaded::put(ebpf, "pleo_lb_slot", &LbSlotKey { service_id: id, slot: slot as u32 }, &value);
+        loaded::set(ebpf, "pleo_lb_table", place, &place);
+        loaded::set(ebpf, "pleo_lb_be", place, &value);
     }
-    let key = LbFrontendKey { addr: at.ip().into(), port: Be16::new(at.port()), proto: protocol, scope: 0 };
+    let key = LbFrontendKey { addr: at.ip().into(), port: Be16::new(at.port()), proto: protocol, _pad: 0 };
     let value = LbFrontendValue {
         service_id: id,
-        backend_count: backends.len() as u32,
+        inside: region,
         flags: pleopod_abi::lb::frontend_flags::CLUSTER_IP,
-        affinity_timeout: 0,
+        ..LbFrontendValue::default()
     };
     loaded::put(ebpf, "pleo_lb_fe", &key, &value);
 }
