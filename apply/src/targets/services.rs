@@ -2,7 +2,7 @@
 //!
 //! Order of writes, so that a connection made in the middle finds a whole Service: backends, then tables into regions that
 //! nobody uses, then frontends, which change over to their new tables in one write. What is not named any more is given to
-//! nobody else for a while ([`REST`]): a program that is running may still read it.
+//! nobody else for a while (`REST`): a program that is running may still read it.
 //!
 //! Numbers of Services and backends survive the agent: they are read back from the kernel.
 

@@ -5,6 +5,9 @@
 //! the plain one, from the client to the backend, which remembers the Service for the answers. If the client's address is not kept, the
 //! node's comes in its place as for masqueraded pods (`nat`), after the first and before the second translation is undone.
 
+// Keys stay where they are: passed by value each would be copied onto the 512 bytes of stack.
+#![allow(clippy::needless_borrows_for_generic_args)]
+
 use crate::{
     config::has,
     lb::{Chance, at, backend, choose, frontend, place, stay, stays},
