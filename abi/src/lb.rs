@@ -148,6 +148,27 @@ pub struct LbAddress {
     pub _pad: u8,
 }
 
+/// Key of `pleo_lb_src`, a trie: clients that may ask a Service port whose row has
+/// [`SOURCE_RANGES`](frontend_flags::SOURCE_RANGES). The programs look up all 160 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LbSourceKey {
+    /// Bits that count, of [`Self::source`]: 32 and those of the prefix, which for IPv4 are 96 more than are written.
+    pub prefixlen: u32,
+    /// Whom to ask, and who asks.
+    pub source: LbSource,
+}
+
+/// A Service port and a client of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LbSource {
+    /// [`LbFrontendValue::service_id`], always looked up whole: its byte order does not matter.
+    pub service_id: u32,
+    /// Address of the client.
+    pub addr: Addr16,
+}
+
 /// Key of `pleo_lb_aff`: a client and the Service port it stays with a backend of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

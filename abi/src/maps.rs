@@ -63,6 +63,8 @@ pub mod size {
     pub const LB_BE: usize = 65536;
     /// `pleo_lb_addr` and `pleo_lb_turn`; `pleo_lb_fe` has a row for each and one for each address.
     pub const LB_ADDR: usize = 65536;
+    /// `pleo_lb_src`.
+    pub const LB_SRC: usize = 16384;
     /// `pleo_lb_aff`.
     pub const LB_AFF: usize = 16384;
     /// `pleo_lb_rev`.
@@ -163,6 +165,16 @@ spec!(
     size::LB_ADDR,
     0,
     "Whose turn it is, where backends take turns"
+);
+spec!(
+    LB_SRC,
+    "pleo_lb_src",
+    LpmTrie,
+    lb::LbSourceKey,
+    u32,
+    size::LB_SRC,
+    NO_PREALLOC,
+    "Clients that may ask a Service"
 );
 spec!(
     LB_AFF,
@@ -270,8 +282,8 @@ pub const EVENTS: MapSpec = MapSpec {
 
 /// Every map of the object.
 pub const ALL: &[MapSpec] = &[
-    ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_TABLE, LB_BE, LB_ADDR, LB_TURN, LB_AFF, LB_REV, CT, NAT,
-    FRAG, METRICS, NODE, CALLS, SCRATCH, ROUTES, EVENTS,
+    ENDPOINTS, NETNS, IPCACHE, IPC_LPM, LB_FE, LB_TABLE, LB_BE, LB_ADDR, LB_TURN, LB_SRC, LB_AFF, LB_REV, CT,
+    NAT, FRAG, METRICS, NODE, CALLS, SCRATCH, ROUTES, EVENTS,
 ];
 
 /// Kind of a program: where it is loaded for.

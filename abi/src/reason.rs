@@ -57,6 +57,8 @@ numbered! {
         IsClusterIp = 174 "Is a ClusterIP",
         /// A later fragment whose first one was not seen.
         FragmentNotFound = 175 "First logical datagram fragment not found",
+        /// The client is in none of the Service's `loadBalancerSourceRanges`.
+        LbSourceRange = 177 "Denied by LB src range check",
         /// A pod sent a frame with a VLAN tag: behind the uplink that would be another network.
         VlanFiltered = 182 "VLAN traffic disallowed by VLAN filter",
     }

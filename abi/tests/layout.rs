@@ -35,6 +35,8 @@ fn records_keep_their_layout() {
         LbFrontendValue { service_id inside outside affinity_timeout flags balancing _pad }
         LbBackend { addr port proto flags backend_id }
         LbAddress { addr port proto _pad }
+        LbSourceKey { prefixlen source }
+        LbSource { service_id addr }
         LbAffinityKey { client service_id }
         LbAffinityValue { backend_id place last }
         LbReverseKey { cookie addr port proto _pad }

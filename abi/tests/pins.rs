@@ -40,6 +40,7 @@ fn shapes() -> Vec<(&'static MapSpec, String)> {
         (&maps::LB_BE, number(), record!(LbBackend { addr port proto flags backend_id })),
         (&maps::LB_ADDR, number(), record!(LbAddress { addr port proto })),
         (&maps::LB_TURN, number(), "u64".to_owned()),
+        (&maps::LB_SRC, record!(LbSourceKey { prefixlen source }), number()),
         (
             &maps::LB_AFF,
             record!(LbAffinityKey { client service_id }),

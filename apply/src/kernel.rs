@@ -73,6 +73,7 @@ pub fn services(open: &dyn Fn(&'static str) -> Result<Map, Error>, maglev: u32) 
         table: Box::new(Array(typed(open("pleo_lb_table")?)?)),
         backends: Box::new(Array(typed(open("pleo_lb_be")?)?)),
         addresses: Box::new(Array(typed(open("pleo_lb_addr")?)?)),
+        sources: Box::new(typed(open("pleo_lb_src")?)?),
         sizes,
     }))
 }

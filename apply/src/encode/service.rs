@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use pleopod_abi::lb::{
-    LbAddress, LbBackend, LbFrontendKey, LbFrontendValue, balancing as numbers, frontend_flags,
+    LbAddress, LbBackend, LbFrontendKey, LbFrontendValue, LbSource, LbSourceKey, balancing as numbers,
+    frontend_flags,
 };
 use pleopod_abi::{Addr16, Be16};
 use pleopod_model::desired::{Frontend, FrontendKey, FrontendKind, Outside, Unserved};
@@ -82,6 +83,21 @@ pub fn balancing(balancing: Balancing) -> u8 {
         Balancing::SourceHash => numbers::SOURCE_HASH,
         Balancing::Maglev => numbers::MAGLEV,
     }
+}
+
+/// The rows of those who may ask a frontend.
+pub fn sources(frontend: &Frontend, service_id: u32) -> Vec<LbSourceKey> {
+    let ranges = frontend.source_ranges.iter().flatten();
+    ranges
+        .map(|range| {
+            let base = if range.addr().is_ipv4() { 32 + 96 } else { 32 };
+            let addr = Addr16::from_ip(range.network());
+            LbSourceKey {
+                prefixlen: base + u32::from(range.prefix_len()),
+                source: LbSource { service_id, addr },
+            }
+        })
+        .collect()
 }
 
 /// The address of a frontend, for answers.

@@ -6,11 +6,13 @@
 //!
 //! Numbers of Services and backends survive the agent: they are read back from the kernel.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
-use pleopod_abi::lb::{LbAddress, LbBackend, LbFrontendKey, LbFrontendValue, LbRegion, backend_index};
+use pleopod_abi::lb::{
+    LbAddress, LbBackend, LbFrontendKey, LbFrontendValue, LbRegion, LbSource, LbSourceKey, backend_index,
+};
 use pleopod_abi::time::secs_to_beats;
 use pleopod_model::desired::{Frontend, FrontendKey, Scope};
 use pleopod_model::intent::Balancing;
@@ -41,6 +43,8 @@ pub struct Maps {
     pub backends: Box<dyn Backing<u32, LbBackend>>,
     /// `pleo_lb_addr`.
     pub addresses: Box<dyn Backing<u32, LbAddress>>,
+    /// `pleo_lb_src`.
+    pub sources: Box<dyn Backing<LbSourceKey, u32>>,
     /// What they hold at most.
     pub sizes: Sizes,
 }
@@ -64,11 +68,14 @@ pub struct Services {
     table: Table,
     backends: Mirror<u32, LbBackend>,
     addresses: Mirror<u32, LbAddress>,
+    sources: Mirror<LbSourceKey, u32>,
     service_ids: Numbers<LbFrontendKey>,
     /// A backend is used once for each frontend it stands in.
     backend_ids: Numbers<BackendKey>,
     /// Backends of each frontend, those that are not chosen included, as last applied.
     of: Rows<LbFrontendKey, Vec<BackendKey>>,
+    /// Who may ask those frontends that not everybody may.
+    asked_by: Rows<LbFrontendKey, Vec<LbSourceKey>>,
     /// What rests, oldest first.
     resting: VecDeque<(Instant, Resting)>,
     maglev: u32,
@@ -96,7 +103,9 @@ struct Work {
     addresses: Vec<(u32, LbAddress)>,
     backends: Vec<(u32, LbBackend)>,
     table: Vec<(u32, u32)>,
+    sources: Vec<(LbSourceKey, u32)>,
     frontends: Vec<(LbFrontendKey, LbFrontendValue)>,
+    old_sources: Vec<LbSourceKey>,
     old_frontends: Vec<LbFrontendKey>,
     /// Frontends that are not, or not wholly, what they should be, and why.
     failed: Vec<(LbFrontendKey, &'static str)>,
@@ -119,9 +128,11 @@ impl Services {
             table: Table::new(maps.table, maps.sizes.table),
             backends: Mirror::new("lb_be", maps.backends),
             addresses: Mirror::new("lb_addr", maps.addresses),
+            sources: Mirror::new("lb_src", maps.sources),
             service_ids: Numbers::plain(maps.sizes.frontends),
             backend_ids: Numbers::renewed(maps.sizes.backends),
             of: Rows::default(),
+            asked_by: Rows::default(),
             resting: VecDeque::new(),
             maglev: maps.sizes.maglev,
         }
@@ -132,6 +143,7 @@ impl Services {
         self.frontends.load()?;
         self.backends.load()?;
         self.addresses.load()?;
+        self.sources.load()?;
         for (index, value) in self.backends.rows() {
             match service::backend_of(value) {
                 Some(backend) => self.backend_ids.take(backend, value.backend_id),
@@ -214,6 +226,10 @@ impl Services {
             (!known && !taken).then(|| (*index, service::no_backend(row.backend_id)))
         }));
         changed += self.backends.put(backends);
+        let wanted: HashSet<LbSource> = self.asked_by.values().flatten().map(|key| key.source).collect();
+        let strange = self.sources.rows().keys().filter(|key| !wanted.contains(&key.source));
+        let strange: Vec<LbSourceKey> = strange.copied().collect();
+        changed += self.sources.delete(strange);
         let numbered = self.service_ids.all();
         let addresses =
             numbered.filter_map(|(key, id)| Some((id, service::address(&service::frontend_of(&key)?))));
@@ -248,8 +264,10 @@ impl Services {
         outcome.changed += self.addresses.put(work.addresses);
         outcome.changed += self.backends.put(work.backends);
         outcome.changed += self.table.write(&work.table);
+        outcome.changed += self.sources.put(work.sources);
         outcome.changed += self.frontends.put(work.frontends);
         outcome.changed += self.frontends.delete(work.old_frontends);
+        outcome.changed += self.sources.delete(work.old_sources);
         for (key, why) in work.failed {
             self.frontends.fail(key, why.to_owned());
         }
@@ -299,6 +317,7 @@ impl Services {
             }
             return work.failed.push((abi_key, NO_ROOM));
         };
+        self.admit(abi_key, service::sources(frontend, service_id), work);
         let value = LbFrontendValue {
             service_id,
             inside,
@@ -326,7 +345,17 @@ impl Services {
             work.resting.push(Resting::Service(abi_key, end));
         }
         work.old_frontends.push(abi_key);
+        self.admit(abi_key, Vec::new(), work);
         self.account(abi_key, None, work, removed);
+    }
+
+    /// Notes who may ask a frontend from now on. Who may not any more goes after the row of the frontend is written, which says
+    /// whether anybody is asked at all: nobody is let in between.
+    fn admit(&mut self, key: LbFrontendKey, now: Vec<LbSourceKey>, work: &mut Work) {
+        work.sources.extend(now.iter().map(|source| (*source, 1)));
+        let before =
+            if now.is_empty() { self.asked_by.remove(&key) } else { self.asked_by.insert(key, now.clone()) };
+        work.old_sources.extend(before.into_iter().flatten().filter(|source| !now.contains(source)));
     }
 
     /// The region with the table of a frontend: the one it has if that says the same, else a new one. `None`: no room.
@@ -423,6 +452,11 @@ impl Services {
     /// The frontends' map.
     pub fn frontends(&self) -> &Mirror<LbFrontendKey, LbFrontendValue> {
         &self.frontends
+    }
+
+    /// The map of those who may ask.
+    pub fn sources(&self) -> &Mirror<LbSourceKey, u32> {
+        &self.sources
     }
 
     /// The backends' map.

@@ -1,7 +1,7 @@
 //! From a Service's address to a backend: the lookups that sockets and packets share.
 
 use crate::maps;
-use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_loop};
 use core::{
     ffi::c_void,
     intrinsics::{AtomicOrdering, atomic_xadd},
@@ -9,8 +9,8 @@ use core::{
 use pleopod_abi::{
     Addr16, Be16,
     lb::{
-        LbAffinityKey, LbAffinityValue, LbBackend, LbFrontendKey, LbFrontendValue, LbRegion, backend_index,
-        balancing,
+        LbAffinityKey, LbAffinityValue, LbBackend, LbFrontendKey, LbFrontendValue, LbRegion, LbSource,
+        backend_index, balancing, frontend_flags,
     },
 };
 use pleopod_datapath_logic::service::pick;
@@ -40,6 +40,16 @@ pub fn frontend(addr: Addr16, port: Be16, protocol: u8) -> Option<&'static LbFro
 pub fn is_service(addr: &Addr16) -> bool {
     // SAFETY: as in `frontend`.
     unsafe { maps::pleo_lb_fe.get(LbFrontendKey::any_port(*addr)) }.is_some()
+}
+
+/// Whether a client may ask.
+#[inline(always)]
+pub fn may_ask(frontend: &LbFrontendValue, client: &Addr16) -> bool {
+    if frontend.flags & frontend_flags::SOURCE_RANGES == 0 {
+        return true;
+    }
+    let source = LbSource { service_id: frontend.service_id, addr: *client };
+    maps::pleo_lb_src.get(&Key::new(160, source)).is_some()
 }
 
 /// A backend for a new connection. `None`: there is none.

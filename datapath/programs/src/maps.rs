@@ -14,7 +14,7 @@ use pleopod_abi::{
     ipcache::{IpcacheKey, IpcacheValue},
     lb::{
         LbAddress, LbAffinityKey, LbAffinityValue, LbBackend, LbFrontendKey, LbFrontendValue, LbReverseKey,
-        LbReverseValue,
+        LbReverseValue, LbSource,
     },
     maps::{NO_PREALLOC, SCRATCH_LEN, call, size},
     metrics::{METRICS_LEN, MetricValue},
@@ -43,6 +43,8 @@ pub static pleo_lb_be: Array<LbBackend, { size::LB_BE }> = Array::new();
 pub static pleo_lb_addr: Array<LbAddress, { size::LB_ADDR }> = Array::new();
 #[btf_map]
 pub static pleo_lb_turn: Array<u64, { size::LB_ADDR }> = Array::new();
+#[btf_map]
+pub static pleo_lb_src: LpmTrie<LbSource, u32, { size::LB_SRC }> = LpmTrie::new();
 #[btf_map]
 pub static pleo_lb_aff: LruHashMap<LbAffinityKey, LbAffinityValue, { size::LB_AFF }> = LruHashMap::new();
 #[btf_map]

@@ -10,7 +10,7 @@
 
 use crate::{
     config::has,
-    lb::{Chance, at, backend, choose, frontend, place, stay, stays},
+    lb::{Chance, at, backend, choose, frontend, may_ask, place, stay, stays},
     maps,
     nat::{self, End},
     scene::{Scene, endpoint, forget},
@@ -63,6 +63,9 @@ pub fn enter(skb: Skb, scene: &mut Scene) -> Result<Outcome, DropReason> {
     }
     let found = find(scene, frontend);
     forget();
+    if found == DENIED {
+        return Err(DropReason::LbSourceRange);
+    }
     let chosen = backend(scene.service.backend);
     let (true, Some(chosen)) = (found != NOBODY, chosen) else {
         return Err(DropReason::ServiceBackendNotFound);
@@ -87,6 +90,7 @@ fn is_node(scene: &Scene) -> bool {
 const NOBODY: u32 = 0;
 const KNOWN: u32 = 1;
 const NEW: u32 = 2;
+const DENIED: u32 = 3;
 
 /// Looks up or chooses the backend of the packet's connection: its number is in `scene.service` then, and for a new one the entry
 /// that is to remember it. Keys and entries stay in `scene`, off the 512 bytes of stack.
@@ -105,6 +109,9 @@ fn find(scene: &mut Scene, frontend: &'static LbFrontendValue) -> u32 {
                 return KNOWN;
             }
         }
+    }
+    if !may_ask(frontend, &scene.parsed.tuple.src) {
+        return DENIED;
     }
     let Some(chosen) = pick(scene, frontend) else { return NOBODY };
     scene.service.backend = chosen.backend_id;

@@ -7,7 +7,7 @@
 use crate::{
     config::{has, ready},
     emit,
-    lb::{Chance, at, backend, choose, frontend, is_service, place, stay, stays},
+    lb::{Chance, at, backend, choose, frontend, is_service, may_ask, place, stay, stays},
     maps,
 };
 use aya_ebpf::{
@@ -26,7 +26,7 @@ use pleopod_abi::{
     endpoint::{NetnsKey, NetnsValue},
     event::{EVENT_VERSION, EventHeader, SockEvent, kind},
     identity,
-    lb::{LbAffinityKey, LbBackend, LbFrontendValue, LbReverseKey, LbReverseValue},
+    lb::{LbAffinityKey, LbBackend, LbFrontendValue, LbReverseKey, LbReverseValue, frontend_flags},
     metrics::{Direction, counter},
     proto,
     reason::{Verdict, XlatePoint},
@@ -115,6 +115,9 @@ fn forward(call: &Call, sticky: bool) -> i32 {
     // A node port at the loopback address is the node's own; a pod has a loopback of its own.
     if asked.addr.is_loopback() && call.is_pod() {
         return ALLOW;
+    }
+    if frontend.flags & frontend_flags::SOURCE_RANGES != 0 && !call.may_ask(frontend) {
+        return refuse();
     }
     let cookie = call.cookie();
     let chance = Chance {
@@ -416,6 +419,17 @@ impl Call {
         // SAFETY: as above.
         let v4 = unsafe { core::ptr::read_volatile(&raw const (*sk).dst_ip4) };
         v4 != 0 || (self.v6 && (word(0) | word(1) | word(2) | word(3)) != 0)
+    }
+
+    /// Whether the pod may ask a Service that not everybody may. The node itself may.
+    #[inline(always)]
+    fn may_ask(&self, frontend: &LbFrontendValue) -> bool {
+        // SAFETY: entries are freed after an RCU grace period; a program run lies within one.
+        let Some(owner) = (unsafe { maps::pleo_netns.get(NetnsKey { cookie: self.netns() }) }) else {
+            return true;
+        };
+        let own = if self.peer().addr.is_v4() { &owner.addr4 } else { &owner.addr6 };
+        may_ask(frontend, own)
     }
 
     /// Whether the call comes from a pod with a network of its own.

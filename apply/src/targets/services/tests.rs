@@ -21,6 +21,7 @@ struct Kernel {
     table: Fake<u32, u32>,
     backends: Fake<u32, LbBackend>,
     addresses: Fake<u32, LbAddress>,
+    sources: Fake<LbSourceKey, u32>,
 }
 
 const SIZES: Sizes = Sizes { table: 64, backends: 32, frontends: 16, maglev: 251 };
@@ -36,6 +37,7 @@ impl Kernel {
             table: Box::new(self.table.clone()),
             backends: Box::new(self.backends.clone()),
             addresses: Box::new(self.addresses.clone()),
+            sources: Box::new(self.sources.clone()),
             sizes,
         });
         services.load().expect("read");
@@ -275,6 +277,36 @@ fn what_somebody_else_wrote_is_put_right() {
     assert_eq!(kernel.addresses.rows().len(), 5);
     assert_eq!(services.table_use().0, 10);
     assert_eq!(kernel.frontends.rows().len(), 10, "five ports and their addresses");
+}
+
+#[test]
+fn who_may_ask_is_there_before_it_counts_and_goes_with_the_service() {
+    let kernel = Kernel::default();
+    let mut services = kernel.target();
+    let ranges = |texts: &[&str]| Some(texts.iter().map(|t| t.parse().expect("a prefix")).collect());
+    let guarded = |texts: &[&str]| Frontend { source_ranges: ranges(texts), ..active(&[1]) };
+    let mut wanted =
+        Wanted::from([(key(1), guarded(&["10.0.0.0/8", "fd00::/16"])), (key(2), guarded(&["192.0.2.1/32"]))]);
+    services.converge(&wanted);
+    let lengths = |kernel: &Kernel| {
+        let mut all: Vec<u32> = kernel.sources.rows().keys().map(|key| key.prefixlen).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(lengths(&kernel), [48, 136, 160]);
+    wanted.insert(key(1), guarded(&["10.0.0.0/8"]));
+    services.converge_some(&wanted, &BTreeSet::from([key(1)]));
+    assert_eq!(lengths(&kernel), [136, 160]);
+    // A new agent keeps what counts and removes what was left behind.
+    kernel.sources.with(|s| {
+        let stray = LbSource { service_id: 9, addr: Default::default() };
+        s.rows.insert(LbSourceKey { prefixlen: 128, source: stray }, 1);
+    });
+    let mut services = kernel.target();
+    services.converge(&wanted);
+    assert_eq!(lengths(&kernel), [136, 160]);
+    services.converge(&Wanted::from([(key(2), active(&[1]))]));
+    assert_eq!(lengths(&kernel), [0; 0]);
 }
 
 #[test]
