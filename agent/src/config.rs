@@ -14,6 +14,8 @@ use serde::Deserialize;
 
 use pleopod_abi::maps::size;
 use pleopod_apply::balance::maglev;
+use pleopod_model::desired::{NodePortAddresses, ServiceOptions};
+use pleopod_model::intent::Balancing;
 
 use crate::install::{Install, Uninstall};
 
@@ -136,6 +138,20 @@ pub struct Options {
     /// Places of a Maglev table; the next prime is taken [default: 1021].
     #[arg(long, env = "PLEOPOD_MAGLEV_TABLE_SIZE")]
     pub maglev_table_size: Option<u32>,
+    /// Addresses of the node at which node ports answer: `primary`, its InternalIPs, or prefixes that they lie in
+    /// [default: primary].
+    #[arg(long, env = "PLEOPOD_NODEPORT_ADDRESSES", value_delimiter = ',')]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub nodeport_addresses: Vec<String>,
+    /// Whether node ports answer on 127.0.0.1 and ::1 too, for processes of the node [default: true].
+    #[arg(long, env = "PLEOPOD_NODEPORT_LOCALHOST")]
+    pub nodeport_localhost: Option<bool>,
+    /// Whether cluster addresses are served to clients outside whose network routes them to the node [default: true].
+    #[arg(long, env = "PLEOPOD_CLUSTER_IPS_OUTSIDE")]
+    pub cluster_ips_outside: Option<bool>,
+    /// How backends are chosen where a Service does not say [default: random].
+    #[arg(long, env = "PLEOPOD_LB_ALGORITHM")]
+    pub lb_algorithm: Option<Algorithm>,
     /// Address of /healthz, /readyz and /metrics [default: 127.0.0.1:9962].
     #[arg(long, env = "PLEOPOD_HEALTH_ADDRESS")]
     pub health_address: Option<SocketAddr>,
@@ -155,6 +171,17 @@ pub enum Attach {
     Auto,
     Tcx,
     Tc,
+}
+
+/// How backends are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    #[default]
+    Random,
+    RoundRobin,
+    SourceHash,
+    Maglev,
 }
 
 /// Shape of a log line.
@@ -193,6 +220,7 @@ pub struct Config {
     pub lb_backends: u32,
     pub lb_table_entries: u32,
     pub maglev_table_size: u32,
+    pub services: ServiceOptions,
     pub health_address: SocketAddr,
     pub log_format: LogFormat,
     pub log: String,
@@ -395,6 +423,34 @@ impl Config {
                 1021,
                 u32::to_string,
             ),
+            services: ServiceOptions {
+                node_port_addresses: node_port_addresses(&r.pick(
+                    "nodeport-addresses",
+                    list(given.nodeport_addresses),
+                    list(file.nodeport_addresses),
+                    vec![PRIMARY.into()],
+                    |v| v.join(","),
+                ))?,
+                node_port_localhost: r.pick(
+                    "nodeport-localhost",
+                    given.nodeport_localhost,
+                    file.nodeport_localhost,
+                    true,
+                    bool::to_string,
+                ),
+                cluster_ips_outside: r.pick(
+                    "cluster-ips-outside",
+                    given.cluster_ips_outside,
+                    file.cluster_ips_outside,
+                    true,
+                    bool::to_string,
+                ),
+                balancing: r
+                    .pick("lb-algorithm", given.lb_algorithm, file.lb_algorithm, Algorithm::Random, |a| {
+                        a.balancing().as_str().into()
+                    })
+                    .balancing(),
+            },
             health_address: r.pick(
                 "health-address",
                 given.health_address,
@@ -458,6 +514,52 @@ impl Config {
         }
         Ok(())
     }
+}
+
+// === impl Algorithm ===
+
+impl Algorithm {
+    fn balancing(self) -> Balancing {
+        match self {
+            Self::Random => Balancing::Random,
+            Self::RoundRobin => Balancing::RoundRobin,
+            Self::SourceHash => Balancing::SourceHash,
+            Self::Maglev => Balancing::Maglev,
+        }
+    }
+}
+
+/// The word for the node's InternalIPs.
+const PRIMARY: &str = "primary";
+
+fn node_port_addresses(words: &[String]) -> anyhow::Result<NodePortAddresses> {
+    if words.iter().all(|word| word == PRIMARY) {
+        return Ok(NodePortAddresses::Primary);
+    }
+    let prefix = |word: &String| {
+        let net: IpNet = word.parse().map_err(|_| {
+            let why = if word == PRIMARY { "beside a prefix" } else { "which is no prefix" };
+            anyhow::anyhow!(
+                "config: nodeport-addresses has {word:?}, {why}; give \"{PRIMARY}\", or prefixes such as 192.168.0.0/16"
+            )
+        })?;
+        Ok(net.trunc())
+    };
+    Ok(NodePortAddresses::Within(words.iter().map(prefix).collect::<anyhow::Result<_>>()?))
+}
+
+/// A list, or one word of it by itself.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a word or a list of words")]
+    enum Words {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Words::deserialize(deserializer)? {
+        Words::One(word) => word.split(',').map(|word| word.trim().to_owned()).collect(),
+        Words::Many(words) => words,
+    })
 }
 
 /// Reads the configuration file.

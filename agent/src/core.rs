@@ -20,7 +20,7 @@ use pleopod_flows::Eyes;
 use pleopod_intake::publish::Published;
 use pleopod_intake::{Changed, Event, Store};
 use pleopod_ipam::Ipam;
-use pleopod_model::desired::{Desired, FrontendKey, LocalPod, NodeFacts};
+use pleopod_model::desired::{Desired, FrontendKey, HealthCheck, LocalPod, NodeFacts};
 use pleopod_model::{IdentityId, Labels, ObjectName, Problem};
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +29,7 @@ use crate::health::Health;
 use crate::journal::JournalFile;
 use crate::log::one_line;
 
+mod addresses;
 pub mod pass;
 pub mod pods;
 
@@ -42,6 +43,8 @@ pub enum Command {
     Del(pods::Del, oneshot::Sender<Result<bool, pods::Error>>),
     /// A label set has its number now.
     Identity(Labels, IdentityId),
+    /// These health check node ports can't be listened at, and why.
+    Unheard(BTreeMap<u16, String>),
     /// Look at the core, or change it, in its own thread.
     Inspect(Box<dyn FnOnce(&mut Core) + Send>),
 }
@@ -57,6 +60,8 @@ pub enum Task {
     Introduce(Vec<IpAddr>, Vec<IpAddr>),
     /// Tell people about these problems.
     Report(Vec<Problem>),
+    /// Answer this at health check node ports, and nothing at others.
+    HealthChecks(BTreeMap<u16, HealthCheck>),
 }
 
 /// The way to the core, from any thread or task.
@@ -86,6 +91,10 @@ pub struct Core {
     pub problems: Vec<Problem>,
     /// Those of the last plan of everything but Services.
     planned_problems: Vec<Problem>,
+    /// Health check node ports that can't be listened at, and why.
+    unheard: BTreeMap<u16, String>,
+    /// What was last asked to be answered at health check node ports.
+    health_checks: BTreeMap<u16, HealthCheck>,
     /// The kernel.
     pub hands: Hands,
     /// Part of every pod's security labels.
@@ -188,6 +197,8 @@ impl Core {
             services: pleopod_plan::Services::default(),
             problems: Vec::new(),
             planned_problems: Vec::new(),
+            unheard: BTreeMap::new(),
+            health_checks: BTreeMap::new(),
             hands: parts.hands,
             cluster_name: parts.cluster_name,
             claims: BTreeMap::new(),
@@ -266,6 +277,10 @@ impl Core {
                 self.claims.remove(&labels);
                 self.give_identity(&labels, identity);
             }
+            Command::Unheard(ports) => {
+                self.unheard = ports;
+                self.todo.changed.problems = true;
+            }
             Command::Inspect(f) => f(self),
         }
     }
@@ -304,11 +319,9 @@ impl Core {
         if node.router_addresses != self.facts.router || node.health_addresses != self.facts.health {
             self.task(Task::Introduce(self.facts.router.clone(), self.facts.health.clone()));
         }
-        if !node.addresses.is_empty() && node.addresses != self.facts.addresses {
-            tracing::info!(from = ?self.facts.addresses, to = ?node.addresses, "the node's addresses changed");
-            self.facts.addresses.clone_from(&node.addresses);
+        if !node.addresses.is_empty() && node.addresses != self.hands.node() {
+            tracing::info!(from = ?self.hands.node(), to = ?node.addresses, "the node's addresses changed");
             self.hands.follow_addresses(&node.addresses);
-            self.todo.tables = true;
         }
         let now: BTreeSet<_> = self.ipam.cidrs().collect();
         if !node.pod_cidrs.is_empty() && node.pod_cidrs.iter().copied().collect::<BTreeSet<_>>() != now {
@@ -317,6 +330,7 @@ impl Core {
             // Health tells; what is on disk is right but for the CIDRs, which are read anew at every start.
             let _ = self.save();
         }
+        self.look_over_addresses();
     }
 
     /// The pod CIDR changed and left the router address outside. Pods have it in their routes, so it stays as long as there
@@ -379,6 +393,7 @@ impl Core {
         if self.hands.look_is_due(now) {
             self.broken = self.hands.look_after_links(now).err();
             self.health.set("uplinks", self.hands.uplink_state());
+            self.look_over_addresses();
         }
         if now >= self.next_count {
             self.next_count = now + COUNT_EVERY;
@@ -393,6 +408,7 @@ impl Core {
             return;
         }
         self.health.set("uplinks", self.hands.uplink_state());
+        self.look_over_addresses();
         if !self.synced {
             return;
         }

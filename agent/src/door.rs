@@ -3,4 +3,5 @@
 pub mod agent;
 pub mod cni;
 pub mod health;
+pub mod health_checks;
 pub mod socket;

@@ -501,6 +501,23 @@ impl Hands {
         }
     }
 
+    /// The node's own addresses: what its Node says, as it was told last.
+    pub fn node(&self) -> &[IpAddr] {
+        &self.node
+    }
+
+    /// Addresses that clients elsewhere may know the node by: of all its links but its own, no loopback and no link-local ones.
+    pub fn addresses(&mut self) -> anyhow::Result<Vec<IpAddr>> {
+        let own = [self.base.host.index, self.base.net.index];
+        let local = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+        };
+        let all = self.netlink.addresses(None)?.into_iter();
+        let others = all.filter(|a| !own.contains(&a.ifindex)).map(|a| a.net.addr());
+        Ok(others.filter(|a| !local(a)).collect())
+    }
+
     /// Whether packets can leave by the uplinks, as of the last look.
     pub fn uplink_state(&self) -> Result<String, String> {
         self.uplink_state.clone()

@@ -91,13 +91,16 @@ pub fn begin(beginning: Beginning) -> anyhow::Result<Core> {
         addresses: node.addresses.clone(),
         router,
         health: node_health,
+        services: config.services.clone(),
         ..NodeFacts::default()
     };
     take_over(&mut ipam, &mut hands, &mut facts, &links);
     journal.save(&ipam)?;
     health.set("datapath", Err("the first pass is to come".into()));
     let cluster_name = config.cluster_name.clone();
-    Ok(Core::new(Parts { facts, ipam, hands, cluster_name, journal, health, eyes, tasks }))
+    let mut core = Core::new(Parts { facts, ipam, hands, cluster_name, journal, health, eyes, tasks });
+    core.look_over_addresses();
+    Ok(core)
 }
 
 /// Pods whose interfaces are there go on with today's programs; leases without an interface end (the node was booted

@@ -1,15 +1,18 @@
 //! The async side: claims identities, publishes this node's pods, tells people of problems.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pleopod_intake::publish;
 use pleopod_intake_kube::{Identities, Publisher, Reporter};
+use pleopod_model::desired::HealthCheck;
 use pleopod_model::{Labels, Problem};
 use tokio::sync::{mpsc, watch};
 
 use crate::core::{Command, Handle, Task};
+use crate::door::health_checks;
 use crate::health::Health;
 use crate::reports::{self, Failed, Tries};
 
@@ -26,6 +29,8 @@ pub struct Tasks {
 struct Begun {
     /// The problems of the present, for those who report them.
     problems: watch::Sender<Vec<Problem>>,
+    /// What is to be answered at health check node ports.
+    checks: watch::Sender<BTreeMap<u16, HealthCheck>>,
     introduction: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -40,7 +45,11 @@ impl Tasks {
         let (problems, present) = watch::channel(Vec::new());
         let reporter = self.reporter.clone();
         tokio::spawn(reports::work(present, Tries::STANDARD, move |problem| tell(reporter.clone(), problem)));
-        let mut begun = Begun { problems, introduction: None };
+        let (checks, wanted) = watch::channel(BTreeMap::new());
+        let core = self.core.clone();
+        let tell = move |unheard| core.send(Command::Unheard(unheard)).is_ok();
+        tokio::spawn(health_checks::serve(wanted, self.health.clone(), health_checks::AGAIN, tell));
+        let mut begun = Begun { problems, checks, introduction: None };
         let mut publish = false;
         loop {
             // A failed publication is tried again, changes or not.
@@ -85,6 +94,9 @@ impl Tasks {
             }
             Task::Report(problems) => {
                 begun.problems.send_replace(problems);
+            }
+            Task::HealthChecks(checks) => {
+                begun.checks.send_replace(checks);
             }
         }
         false

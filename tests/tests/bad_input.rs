@@ -98,6 +98,18 @@ fn configurations_that_make_no_sense() {
             "uplinks: [averyverylongname]\n",
             "pleopod-agent: config: uplinks has \"averyverylongname\", which is no interface name (1 to 15 bytes)",
         ),
+        (
+            "nodeport-addresses: [10.0.0.1]\n",
+            "pleopod-agent: config: nodeport-addresses has \"10.0.0.1\", which is no prefix; give \"primary\", or prefixes such as ",
+        ),
+        (
+            "lb-algorithm: fair\n",
+            "unknown variant `fair`, expected one of random, round-robin, source-hash, maglev",
+        ),
+        (
+            "nodeport-localhost: maybe\n",
+            "is not valid: invalid boolean at line 1, column 21: `nodeport-localhost: maybe`",
+        ),
         ("log-format: xml\n", "unknown variant `xml`, expected one of text, json"),
         (
             "native-routing-cidrs: [10.0.0.0/33]\n",

@@ -34,6 +34,35 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
 }
 
 #[test]
+fn what_is_said_of_services() {
+    let standard = load(&[], None).expect("valid");
+    assert_eq!(standard.services, ServiceOptions::default());
+    assert_eq!(source(&standard, "nodeport-addresses"), ("primary".into(), "default"));
+    assert_eq!(source(&standard, "lb-algorithm"), ("random".into(), "default"));
+
+    let text = "nodeport-addresses: [192.168.10.7/24, fd00::/64]\nnodeport-localhost: false\ncluster-ips-outside: false\n\
+                lb-algorithm: source-hash\n";
+    let config = load(&["--lb-algorithm", "round-robin"], Some(text)).expect("valid");
+    let prefixes = ["192.168.10.0/24", "fd00::/64"].map(|net| net.parse().expect("a prefix"));
+    let want = ServiceOptions {
+        node_port_addresses: NodePortAddresses::Within(prefixes.to_vec()),
+        node_port_localhost: false,
+        cluster_ips_outside: false,
+        balancing: Balancing::RoundRobin,
+    };
+    assert_eq!(config.services, want);
+    assert_eq!(source(&config, "nodeport-addresses"), ("192.168.10.7/24,fd00::/64".into(), "file"));
+    assert_eq!(source(&config, "lb-algorithm"), ("round-robin".into(), "flag"));
+
+    for text in ["nodeport-addresses: primary\n", "nodeport-addresses: [primary]\n"] {
+        let config = load(&[], Some(text)).expect("valid");
+        assert_eq!(config.services.node_port_addresses, NodePortAddresses::Primary, "{text}");
+    }
+    let one = load(&[], Some("nodeport-addresses: 10.0.0.0/8\n")).expect("valid");
+    assert_eq!(source(&one, "nodeport-addresses"), ("10.0.0.0/8".into(), "file"));
+}
+
+#[test]
 fn every_flag_is_in_config_view_with_its_description() {
     let config = load(&[], None).expect("valid");
     let flags: Vec<String> = <Cli as clap::CommandFactory>::command()
@@ -56,6 +85,14 @@ fn bad_values_name_the_key_and_what_to_give() {
         (&["--flow-ring", "0"], "flow-ring is 0"),
         (&["--run-dir", "x"], "run-dir is x; give an absolute path"),
         (&["--uplinks", "a-name-much-too-long"], "uplinks has"),
+        (
+            &["--nodeport-addresses", "10.0.0.1"],
+            "nodeport-addresses has \"10.0.0.1\", which is no prefix; give",
+        ),
+        (
+            &["--nodeport-addresses", "10.0.0.0/8,primary"],
+            "nodeport-addresses has \"primary\", beside a prefix",
+        ),
     ] {
         let error = load(args, None).expect_err("refused").to_string();
         assert!(error.contains(want), "{error}");

@@ -5,6 +5,7 @@ use std::time::Instant;
 use pleopod_model::IdentityId;
 
 use super::{Core, EYES_EVERY, Task};
+use crate::door::health_checks;
 use crate::log::one_line;
 
 impl Core {
@@ -55,6 +56,9 @@ impl Core {
             self.planned_problems = planned.problems;
             self.task(Task::Publish);
         }
+        if touched {
+            self.order_health_checks();
+        }
         if touched || problems {
             self.settle_problems();
         }
@@ -91,6 +95,7 @@ impl Core {
         changed += self.hands.converge_routes(&planned.desired);
         self.desired = planned.desired;
         self.planned_problems = planned.problems;
+        self.order_health_checks();
         self.settle_problems();
         if changed > 0 {
             tracing::info!(changed, "full pass put rows right");
@@ -102,11 +107,25 @@ impl Core {
         true
     }
 
+    /// Has the async side answer at health check node ports what is true now.
+    fn order_health_checks(&mut self) {
+        let checks = self.services.health_checks();
+        if checks != self.health_checks {
+            self.health_checks.clone_from(&checks);
+            self.task(Task::HealthChecks(checks));
+        }
+    }
+
     /// Brings together what the plan, the Services and single objects complain of, and tells what is new.
     fn settle_problems(&mut self) {
         let mut problems = self.planned_problems.clone();
         problems.extend(self.services.problems());
         problems.extend(self.store.problems().cloned());
+        let unheard = self.unheard.iter();
+        problems.extend(unheard.filter_map(|(port, why)| {
+            let check = self.health_checks.get(port)?;
+            Some(health_checks::problem(check, *port, why))
+        }));
         problems.sort();
         problems.dedup();
         if problems != self.problems {
