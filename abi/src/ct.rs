@@ -74,6 +74,8 @@ pub mod ct_flags {
     pub const A_OUTSIDE: u8 = 32;
     /// The same of side B.
     pub const B_OUTSIDE: u8 = 64;
+    /// In the entry of zone 1: the backend sees the node's address in place of the client's.
+    pub const FROM_NODE: u8 = 128;
 }
 
 /// Where a connection is in its life.

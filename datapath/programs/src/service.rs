@@ -19,7 +19,7 @@ use crate::{
 };
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_get_prandom_u32};
 use pleopod_abi::{
-    DropReason,
+    Addr16, DropReason,
     config::config_flags,
     ct::{CtKey, CtValue, ct_flags, zone},
     endpoint::endpoint_flags,
@@ -75,7 +75,7 @@ pub fn enter(skb: Skb, scene: &mut Scene) -> Result<Outcome, DropReason> {
     }
     let (addr, port) = (chosen.addr, chosen.port);
     nat::rewrite(skb, scene, End::Destination, addr, port, true)?;
-    if frontend.flags & frontend_flags::OUTSIDE_LOCAL != 0 || is_node(scene) {
+    if scene.service.entry.flags & ct_flags::FROM_NODE == 0 {
         return Ok(Outcome::Backend);
     }
     if nat::outward(skb, scene)? { Ok(Outcome::FromNode) } else { Ok(Outcome::Backend) }
@@ -83,8 +83,8 @@ pub fn enter(skb: Skb, scene: &mut Scene) -> Result<Outcome, DropReason> {
 
 /// Whether the backend is on the node's own network: its answers are seen at the uplink only if they go to the client.
 #[inline(always)]
-fn is_node(scene: &Scene) -> bool {
-    endpoint(&scene.parsed.tuple.dst).is_some_and(|owner| owner.flags & endpoint_flags::HOST != 0)
+fn is_node(addr: &Addr16) -> bool {
+    endpoint(addr).is_some_and(|owner| owner.flags & endpoint_flags::HOST != 0)
 }
 
 const NOBODY: u32 = 0;
@@ -105,6 +105,7 @@ fn find(scene: &mut Scene, frontend: &'static LbFrontendValue) -> u32 {
         let entry = unsafe { &mut *entry };
         if front(entry, &seen, &timeouts()) && entry.service_id == frontend.service_id {
             scene.service.backend = entry.backend;
+            scene.service.entry.flags = entry.flags;
             if backend(entry.backend).is_some() {
                 return KNOWN;
             }
@@ -184,6 +185,10 @@ fn claim(scene: &mut Scene, frontend: &'static LbFrontendValue, chosen: &'static
     scene.service.entry.flags &= !mark;
     if front_source_is_a {
         scene.service.entry.flags |= mark;
+    }
+    // For as long as the connection lives, whatever becomes of the policy.
+    if frontend.flags & frontend_flags::OUTSIDE_LOCAL == 0 && !is_node(&chosen.addr) {
+        scene.service.entry.flags |= ct_flags::FROM_NODE;
     }
     scene.service.entry.backend = scene.service.backend;
     forget();
