@@ -192,7 +192,13 @@ pub enum Ip {
 #[derive(Debug, Subcommand)]
 pub enum Service {
     /// List frontends
-    List(Output),
+    List {
+        /// Also how each frontend is served, and weights and nodes of its backends
+        #[arg(short, long)]
+        verbose: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show one frontend, or those of a Service or an address
     Get {
         /// Its number, [NAMESPACE/]SERVICE, or ADDRESS:PORT

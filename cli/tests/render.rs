@@ -21,6 +21,8 @@ fn tables() {
         ("ip_list", &["ip", "list"]),
         ("ip_list_numeric", &["ip", "list", "--numeric"]),
         ("service_list", &["service", "list"]),
+        ("service_list_verbose", &["service", "list", "--verbose"]),
+        ("service_get", &["service", "get", "3"]),
         ("node_list", &["node", "list"]),
         ("map_list", &["map", "list"]),
         ("map_get_ipcache", &["map", "get", "pleo_ipcache"]),
@@ -88,8 +90,9 @@ fn a_service_is_found_by_number_name_and_address() {
         said.as_array().map_or(one, Vec::as_slice).iter().map(|s| s["id"].as_u64().unwrap()).collect()
     };
     assert_eq!(ids("2"), [2]);
-    for which in ["svc", "default/svc", "10.97.1.148:80"] {
-        assert_eq!(ids(which), [2], "{which}");
+    assert_eq!(ids("10.97.1.148:80"), [2]);
+    for which in ["svc", "default/svc"] {
+        assert_eq!(ids(which), [2, 3], "{which}");
     }
     assert_eq!(ids("kube-system/kube-dns"), [1]);
     let whole = table(&fixture, &["service", "get", "svc"]);

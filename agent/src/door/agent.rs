@@ -10,7 +10,6 @@ use pleopod_api::agent as wire;
 use pleopod_api::agent::agent_server::Agent;
 use pleopod_flows::Eyes;
 use pleopod_ipam::Family;
-use pleopod_model::desired::{BackendState, Scope};
 use pleopod_model::observed::RowState;
 use pleopod_model::{IdentityId, Labels, ObjectName};
 use tonic::{Request, Response, Status};
@@ -20,6 +19,7 @@ use crate::core::{Core, Handle};
 use crate::health::Health;
 
 mod bpf;
+mod services;
 
 /// Serves the command line.
 pub struct AgentDoor {
@@ -124,7 +124,7 @@ impl Agent for AgentDoor {
         request: Request<wire::ListServicesRequest>,
     ) -> Answer<wire::ListServicesReply> {
         let id = request.into_inner().id;
-        let mut services = self.ask(services_of).await?;
+        let mut services = self.ask(services::list).await?;
         services.retain(|s| id == 0 || s.id == id);
         services.sort_by_key(|s| s.id);
         Ok(Response::new(wire::ListServicesReply { services }))
@@ -336,37 +336,6 @@ fn ips_of(core: &mut Core) -> bpf::Rest<Vec<wire::IpEntry>> {
             })
             .collect())
     })
-}
-
-fn services_of(core: &mut Core) -> Vec<wire::Service> {
-    let numbers = &core.hands.tables().services;
-    core.frontends()
-        .map(|(key, frontend)| wire::Service {
-            id: numbers.service_id(key),
-            frontend: key.address.to_string(),
-            protocol: key.protocol.to_string(),
-            r#type: frontend.kind.as_str().into(),
-            backends: frontend
-                .backends
-                .iter()
-                .filter(|b| b.chosen(Scope::Inside) || b.state != BackendState::Active)
-                .map(|b| wire::Backend {
-                    id: numbers.backend_id(&(b.address, key.protocol)),
-                    address: b.address.to_string(),
-                    state: match b.state {
-                        _ if b.chosen(Scope::Inside) => "active",
-                        BackendState::Active | BackendState::Quarantined => "quarantined",
-                        BackendState::Terminating => "terminating",
-                    }
-                    .into(),
-                    node: b.node.clone().unwrap_or_default(),
-                    pod: b.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
-                })
-                .collect(),
-            name: frontend.service.to_string(),
-            port_name: frontend.port_name.clone(),
-        })
-        .collect()
 }
 
 fn nodes_of(core: &mut Core) -> Vec<wire::Node> {

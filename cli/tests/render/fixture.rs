@@ -225,10 +225,15 @@ impl Agent for Facts {
     }
 
     async fn list_services(&self, _: Request<ListServicesRequest>) -> Answer<ListServicesReply> {
-        let backend = |id, address: &str, state: &str| Backend {
+        let backend = |id, address: &str, state: &str, node: &str| Backend {
             id,
             address: address.into(),
             state: state.into(),
+            node: node.into(),
+            weight: 1,
+            local: node == "k8s-s",
+            inside: state == "active",
+            outside: state == "active" && node == "k8s-s",
             ..Default::default()
         };
         let service = |id, frontend: &str, protocol: &str, name: &str, port: &str, backends| Service {
@@ -239,6 +244,32 @@ impl Agent for Facts {
             backends,
             name: name.into(),
             port_name: port.into(),
+            algorithm: "random".into(),
+            inside: "Cluster".into(),
+            outside: "Cluster".into(),
+            topology: "any".into(),
+            removed_backend: "drain".into(),
+            ..Default::default()
+        };
+        let node_port = Service {
+            r#type: "NodePort".into(),
+            algorithm: "maglev".into(),
+            outside: "Local".into(),
+            affinity: 10800,
+            source_ranges: strings(&["192.0.2.0/24", "198.51.100.0/24"]),
+            ..service(
+                3,
+                "192.168.10.10:30080",
+                "TCP",
+                "default/svc",
+                "svc-webport",
+                vec![
+                    backend(1, "172.16.1.111:80", "active", "k8s-w1"),
+                    backend(2, "172.16.2.180:80", "terminating", ""),
+                    backend(3, "172.16.0.7:80", "active", "k8s-s"),
+                    Backend { inside: false, ..backend(4, "172.16.1.112:80", "active", "k8s-w1") },
+                ],
+            )
         };
         Ok(Response::new(ListServicesReply {
             services: vec![
@@ -249,10 +280,11 @@ impl Agent for Facts {
                     "default/svc",
                     "svc-webport",
                     vec![
-                        backend(1, "172.16.1.111:80", "active"),
-                        backend(2, "172.16.2.180:80", "terminating"),
+                        backend(1, "172.16.1.111:80", "active", "k8s-w1"),
+                        backend(2, "172.16.2.180:80", "terminating", ""),
                     ],
                 ),
+                node_port,
                 service(1, "10.96.0.10:53", "UDP", "kube-system/kube-dns", "", Vec::new()),
             ],
         }))

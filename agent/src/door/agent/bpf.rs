@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use pleopod_abi::ct::{CtState, ct_flags};
+use pleopod_abi::lb::{LbBackend, frontend_flags};
 use pleopod_abi::maps::{ALL, MapKind, MapSpec};
 use pleopod_abi::nat::nat_dir;
 use pleopod_abi::time::beats;
@@ -165,7 +166,7 @@ const FRAG: &[&str] =
 const REVERSE: &[&str] =
     &["socket_cookie", "backend", "port", "proto", "service", "service_port", "service_id"];
 const METRICS: &[&str] = &["kind", "reason", "direction", "packets", "bytes"];
-const LB: &[&str] = &["service_address", "backend_address", "id"];
+const LB: &[&str] = &["service_address", "backend_address", "id", "clients"];
 const CONFIG: &[&str] = &["key", "value"];
 
 /// `pleopod bpf TABLE list`.
@@ -313,34 +314,54 @@ fn metrics(core: &Core) -> Cells {
 }
 
 /// Frontends with their backends as the tables hold them, in the shape of `cilium bpf lb list`. A backend that has several
-/// places stands there once, with their number.
+/// places stands there once, with their number; where clients outside are served by others than clients inside, each row says
+/// for whom it is.
 fn lb(core: &Core) -> Rest<Cells> {
     let services = &core.hands.tables().services;
     let held = services.frontends().rows().iter();
-    let frontends: Vec<_> = held.map(|(key, value)| (*key, *value, services.chosen(value.inside))).collect();
+    let frontends: Vec<_> = held
+        .map(|(key, value)| (*key, *value, services.chosen(value.inside), services.chosen(value.outside)))
+        .collect();
     Box::new(move || {
         let mut rows = Vec::new();
-        for (key, value, chosen) in &frontends {
+        for (key, value, inside, outside) in &frontends {
             let frontend = encode::service::frontend_key_text(key);
-            if chosen.is_empty() {
-                let of_address = encode::service::address_of(key).is_some();
-                let why = if of_address { "(no such port: refused)" } else { "(no backend: refused)" };
-                rows.push(vec![frontend.clone(), why.into(), value.service_id.to_string()]);
-            }
-            let mut places: BTreeMap<String, usize> = BTreeMap::new();
-            for backend in chosen {
-                *places.entry(encode::service::backend_text(backend)).or_default() += 1;
-            }
-            for (mut backend, places) in places {
-                if places > 1 {
-                    backend = format!("{backend} places={places}");
-                }
-                rows.push(vec![frontend.clone(), backend, value.service_id.to_string()]);
+            let mut add = |said: Vec<String>, clients: &str| {
+                let id = value.service_id.to_string();
+                rows.extend(said.into_iter().map(|s| vec![frontend.clone(), s, id.clone(), clients.into()]));
+            };
+            let elsewhere = value.flags & frontend_flags::ELSEWHERE != 0;
+            let why = match encode::service::address_of(key) {
+                Some(_) => "(no such port: refused)",
+                None if elsewhere => "(no backend here: dropped)",
+                None => "(no backend: refused)",
+            };
+            let (inside, outside) = (lb_backends(inside, why), lb_backends(outside, why));
+            if value.flags & frontend_flags::OUTSIDE_REFUSED != 0 {
+                add(inside, "inside");
+            } else if inside == outside {
+                add(inside, "all");
+            } else {
+                add(inside, "inside");
+                add(outside, "outside");
             }
         }
         rows.sort();
         Ok(rows)
     })
+}
+
+/// Each backend of a region once, or why there is none.
+fn lb_backends(chosen: &[LbBackend], why: &str) -> Vec<String> {
+    if chosen.is_empty() {
+        return vec![why.to_owned()];
+    }
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for backend in chosen {
+        *places.entry(encode::service::backend_text(backend)).or_default() += 1;
+    }
+    let text = |(backend, places)| if places > 1 { format!("{backend} places={places}") } else { backend };
+    places.into_iter().map(text).collect()
 }
 
 /// What the programs were loaded with.
