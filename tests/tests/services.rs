@@ -122,25 +122,30 @@ fn all_answered(said: &Said, count: usize) {
     assert!(bad.is_empty() && said.out.lines().count() == count, "{bad:?} of {count}: {}", said.err);
 }
 
-/// A download and an upload of so many bytes, slowed down to some seconds.
+/// A download and an upload of so many megabytes, four a second: curl's own limits let go of much at once.
 struct Transfers {
     down: Background,
     up: Background,
-    size: usize,
+    megabytes: u32,
 }
 
 impl Transfers {
-    fn start(lab: &Lab, to: &str, size: usize) -> Self {
+    fn start(lab: &Lab, to: &str, megabytes: u32) -> Self {
+        let bytes = megabytes * 1_000_000;
+        let slowly =
+            |from: &str| format!("for i in $(seq {megabytes}); do head -c 1000000 {from}; sleep 0.25; done");
+        let (read, write) = (slowly(""), slowly("/dev/zero"));
         let down = format!(
-            "curl -sS -m 30 --limit-rate 4M -o /dev/null -w '%{{exitcode}} %{{size_download}}' 'http://{to}/data?size={size}'"
+            "curl -sS -m 40 -w '%{{stderr}}%{{exitcode}}' 'http://{to}/data?size={bytes}' | ({read}; cat) | wc -c"
         );
-        // The web server sends back what it got, after a header of its own.
+        // The web server sends back what it got, zeros below a head of text.
         let up = format!(
-            "head -c {size} /dev/zero | curl -sS -m 30 --limit-rate 4M -H Expect: --data-binary @- -o /dev/null \
-             -w '%{{exitcode}} %{{size_upload}}' http://{to}/"
+            "({write}) | curl -sS -m 40 -X POST -T - -w '%{{stderr}}%{{exitcode}}' http://{to}/ | tr -cd '\\0' | wc -c"
         );
-        let start = |script: &str| lab.outside("outside", &["sh", "-c", script]).start();
-        Self { down: start(&down), up: start(&up), size }
+        let start = |script: &str| {
+            lab.outside("outside", &["sh", "-c", script]).within(Duration::from_secs(50)).start()
+        };
+        Self { down: start(&down), up: start(&up), megabytes }
     }
 
     #[track_caller]
@@ -151,8 +156,9 @@ impl Transfers {
     #[track_caller]
     fn arrive(self) {
         for transfer in [self.down, self.up] {
-            let said = transfer.wait(Duration::from_secs(40));
-            assert_eq!(said.out, format!("0 {}", self.size), "{said}");
+            let said = transfer.wait(Duration::from_secs(50));
+            let bytes = (self.megabytes * 1_000_000).to_string();
+            assert_eq!((said.err.as_str(), said.out.trim()), ("0", bytes.as_str()), "{said}");
         }
     }
 }
@@ -253,19 +259,14 @@ fn addresses_of_load_balancers_and_external_ones_are_answered() {
     lab.down().ok();
 }
 
-/// Sets the policy and waits until the node with `web1` and the one without a backend act on it.
+/// Sets the policy and waits until the node with `web1` acts on it.
 fn set_policy(lab: &Lab, policy: &str) {
     let patch = format!("{{\"spec\":{{\"externalTrafficPolicy\":\"{policy}\"}}}}");
     lab.kubectl(&["patch", "service", "web", "-p", &patch]).ok();
-    let [(_, with), _, (_, without)] = NODES;
-    let seen = if policy == "Local" { OUTSIDE[0] } else { with };
+    let node = NODES[0].1;
+    let seen = if policy == "Local" { OUTSIDE[0] } else { node };
     until(&format!("policy {policy}"), Duration::from_secs(10), || {
-        (clients(&ask(lab, &format!("{with}:{PORT}"), 1)) == set([seen])).then_some(())
-    });
-    until(&format!("policy {policy} where no backend is"), Duration::from_secs(15), || {
-        let to = format!("{without}:{PORT}");
-        let said = lab.outside("outside", &["curl", "-s", "-m", "1", &to]).run();
-        (said.code == Some(if policy == "Local" { 28 } else { 0 })).then_some(())
+        (clients(&ask(lab, &format!("{node}:{PORT}"), 1)) == set([seen])).then_some(())
     });
 }
 
@@ -293,13 +294,20 @@ fn changing_the_policy_cuts_nothing() {
     let load = load(&lab, &format!("{with}:{PORT}"), 900);
     // Under Local none could begin where no backend is.
     for (policy, through) in [("Local", vec![with, with, without]), ("Cluster", vec![with, with])] {
-        let start = |node| Transfers::start(&lab, &format!("{node}:{PORT}"), 20_000_000);
+        let start = |node| Transfers::start(&lab, &format!("{node}:{PORT}"), 20);
         let mut running: Vec<Transfers> = through.into_iter().map(start).collect();
         thread::sleep(Duration::from_millis(500));
         set_policy(&lab, policy);
         for transfer in &mut running {
             transfer.run_still();
         }
+        // The node without a backend is silent under Local, to new connections.
+        let to = format!("{without}:{PORT}");
+        let code = if policy == "Local" { 28 } else { 0 };
+        until(&format!("policy {policy} where no backend is"), Duration::from_secs(10), || {
+            let said = lab.outside("outside", &["curl", "-s", "-m", "1", &to]).run();
+            (said.code == Some(code)).then_some(())
+        });
         running.into_iter().for_each(Transfers::arrive);
     }
     all_answered(&load.wait(Duration::from_secs(60)), 900);
@@ -406,20 +414,20 @@ fn transfers_through_a_node_outlive_its_agent() {
     // Two of each: through the node without backends, and through one whose own backend may be chosen.
     let mut transfers: Vec<Transfers> = [NODES[2].1, NODES[2].1, NODES[0].1, NODES[0].1]
         .into_iter()
-        .map(|node| Transfers::start(&lab, &format!("{node}:{PORT}"), 24_000_000))
+        .map(|node| Transfers::start(&lab, &format!("{node}:{PORT}"), 20))
         .collect();
     let load = load(&lab, &format!("{}:{PORT}", NODES[2].1), 400);
     thread::sleep(Duration::from_millis(500));
     for (node, _) in [NODES[2], NODES[0]] {
         let before = lab.agent_process(node);
         assert!(before.signal(Signal::KILL), "the agent of {node} was not there");
+        if node == NODES[2].0 {
+            transfers.iter_mut().for_each(Transfers::run_still);
+        }
         until(&format!("{node} has another agent"), Duration::from_secs(20), || {
             let other = lab.agent(node, &["status"]).run().success() && lab.agent_process(node) != before;
             other.then_some(())
         });
-    }
-    for transfer in &mut transfers {
-        transfer.run_still();
     }
     transfers.into_iter().for_each(Transfers::arrive);
     all_answered(&load.wait(Duration::from_secs(60)), 400);
@@ -458,6 +466,39 @@ fn what_is_removed_is_asked_no_more() {
     for to in &nodes {
         let said = lab.outside("outside", &["curl", "-sS", "-m", "2", to]).run();
         assert_eq!(said.code, Some(7), "nobody listens: {said}");
+    }
+    lab.down().ok();
+}
+
+#[test]
+fn connections_that_are_over_are_soon_forgotten() {
+    let lab = lab(&service("", ", type: NodePort"));
+    // The server closes first, then the client, with backends here and elsewhere.
+    for (_, address) in NODES {
+        let to = format!("{address}:{PORT}");
+        ask(&lab, &to, 20);
+        for _ in 0..10 {
+            lab.outside("outside", &["curl", "-sS", "-m", "5", &to]).ok();
+        }
+    }
+    let backends = ["web1", "web2"].map(|pod| lab.pod_ip(pod));
+    for (node, address) in NODES {
+        let told = |row: &&str| {
+            let words: Vec<&str> = row.split_whitespace().collect();
+            let of = |side: &str, port: &str| {
+                (side == address && port == PORT.to_string()) || backends.iter().any(|pod| pod == side)
+            };
+            words.len() > 5 && (of(words[1], words[2]) || of(words[3], words[4]))
+        };
+        until(&format!("all is over on {node}"), Duration::from_secs(5), || {
+            let list = lab.agent(node, &["bpf", "ct", "list"]).ok();
+            let rows: Vec<&str> = list.lines().filter(told).collect();
+            let open: Vec<&&str> = rows.iter().filter(|row| !row.contains(" closed ")).collect();
+            if !open.is_empty() {
+                eprintln!("{} of {} on {node}: {}", open.len(), rows.len(), open[0]);
+            }
+            (open.is_empty() && rows.len() >= 30).then_some(())
+        });
     }
     lab.down().ok();
 }

@@ -21,7 +21,7 @@ use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_get_prandom_u32};
 use pleopod_abi::{
     Addr16, DropReason,
     config::config_flags,
-    ct::{CtKey, CtValue, ct_flags, zone},
+    ct::{CtKey, CtState, CtValue, ct_flags, zone},
     endpoint::endpoint_flags,
     lb::{LbAffinityKey, LbBackend, LbFrontendValue, balancing, frontend_flags},
     proto,
@@ -73,6 +73,11 @@ pub fn enter(skb: Skb, scene: &mut Scene) -> Result<Outcome, DropReason> {
     if found == NEW && !claim(scene, frontend, chosen) {
         return Err(DropReason::CtInsertionFailed);
     }
+    let known = &scene.service.entry;
+    if found == KNOWN && (known.flags & ct_flags::FIN_FORWARD != 0 || known.state == CtState::Closed as u8) {
+        close(scene, chosen);
+        forget();
+    }
     let (addr, port) = (chosen.addr, chosen.port);
     nat::rewrite(skb, scene, End::Destination, addr, port, true)?;
     if scene.service.entry.flags & ct_flags::FROM_NODE == 0 {
@@ -106,6 +111,7 @@ fn find(scene: &mut Scene, frontend: &'static LbFrontendValue) -> u32 {
         if front(entry, &seen, &timeouts()) && entry.service_id == frontend.service_id {
             scene.service.backend = entry.backend;
             scene.service.entry.flags = entry.flags;
+            scene.service.entry.state = entry.state;
             if backend(entry.backend).is_some() {
                 return KNOWN;
             }
@@ -196,6 +202,53 @@ fn claim(scene: &mut Scene, frontend: &'static LbFrontendValue, chosen: &'static
     true
 }
 
+/// Tells the entry that sees the answers too that the client closes, and ends both if the backend has closed as well.
+#[inline(never)]
+fn close(scene: &mut Scene, chosen: &'static LbBackend) {
+    let mut tuple = scene.parsed.tuple;
+    tuple.dst = chosen.addr;
+    tuple.dport = chosen.port;
+    let (key, source_is_a) = tuple.key();
+    scene.service.back = key;
+    let seen = seen(scene, source_is_a);
+    forget();
+    let Some(entry) = maps::pleo_ct.get_ptr_mut(&scene.service.back) else { return };
+    // SAFETY: as in `find`.
+    let entry = unsafe { &mut *entry };
+    if entry.service_id == 0 || entry.expires <= seen.beat {
+        return;
+    }
+    conntrack::step(entry, &seen, 0, &timeouts());
+    if entry.state == CtState::Closed as u8 {
+        forget_backend(scene);
+    }
+}
+
+/// Ends the entry at `scene.service.front`: its connection is over.
+#[inline(always)]
+fn forget_backend(scene: &Scene) {
+    forget();
+    if let Some(front) = maps::pleo_ct.get_ptr_mut(&scene.service.front) {
+        // SAFETY: as in `find`.
+        let front = unsafe { &mut *front };
+        front.state = CtState::Closed as u8;
+        front.expires = beats(scene.now).wrapping_add(timeouts().tcp_close);
+    }
+}
+
+/// Lets an answer to the node's address act on the entry of the node and the backend, whose key is in `scene.service.front`.
+#[inline(never)]
+pub fn answered(scene: &mut Scene, source_is_a: bool) {
+    let seen = seen(scene, source_is_a);
+    forget();
+    let Some(entry) = maps::pleo_ct.get_ptr_mut(&scene.service.front) else { return };
+    // SAFETY: as in `find`.
+    let entry = unsafe { &mut *entry };
+    if entry.expires > seen.beat {
+        conntrack::step(entry, &seen, 0, &timeouts());
+    }
+}
+
 /// Gives the answer of a backend the address that its client asked for. `false`: the packet answers no Service's client.
 #[inline(always)]
 pub fn leave(skb: Skb, scene: &mut Scene) -> Result<bool, DropReason> {
@@ -226,13 +279,18 @@ fn leave_call(raw: *mut __sk_buff, scene: &mut Scene) -> u32 {
     let step = conntrack::step(entry, &seen, 0, &timeouts());
     scene.ct = step.verdict as u8;
     scene.way = step.way as u8;
-    let service_id = entry.service_id;
+    let (service_id, over) = (entry.service_id, entry.state == CtState::Closed as u8);
     let Some(address) = maps::pleo_lb_addr.get(service_id) else { return 2 };
     let (addr, port) = (address.addr, address.port);
-    match nat::rewrite(Skb { raw }, scene, End::Source, addr, port, true) {
-        Ok(()) => 1,
-        Err(_) => 2,
+    if nat::rewrite(Skb { raw }, scene, End::Source, addr, port, true).is_err() {
+        return 2;
     }
+    if over {
+        let (key, _) = scene.parsed.tuple.key();
+        scene.service.front = CtKey { zone: zone::SERVICE, ..key };
+        forget_backend(scene);
+    }
+    1
 }
 
 /// Whether a packet is on the way back, of a connection that lives.

@@ -7,7 +7,7 @@ use crate::{
     emit::{self, NEXT, finish, pass},
     from_uplink::stay,
     nat,
-    scene::{Scene, endpoint, pod_identity},
+    scene::{Scene, endpoint, forget, pod_identity},
     service::{self, Outcome},
     skb::Skb,
     track,
@@ -138,6 +138,9 @@ pub fn uplink_answer(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn answer(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
     let node = endpoint(&scene.parsed.tuple.dst).is_some_and(|e| e.flags & endpoint_flags::HOST != 0);
+    // Of the packet as it came: who it was that the node's address stands for is not known yet.
+    let (key, source_is_a) = scene.parsed.tuple.key();
+    scene.service.front = key;
     if !node || !nat::inward(skb, scene)? {
         return to_node(skb, scene);
     }
@@ -145,8 +148,12 @@ fn answer(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
     let pod = endpoint(&scene.parsed.tuple.dst).is_some();
     scene.service.follow = if pod { Follow::Outside as u32 } else { Follow::Done as u32 };
     // Else it is of a backend elsewhere, for a client of a Service.
-    if !pod && !service::leave(skb, scene)? {
-        return Err(DropReason::Unroutable);
+    if !pod {
+        service::answered(scene, source_is_a);
+        forget();
+        if !service::leave(skb, scene)? {
+            return Err(DropReason::Unroutable);
+        }
     }
     skb.go_on(call::UPLINK_ONWARD);
     Err(DropReason::Unroutable)

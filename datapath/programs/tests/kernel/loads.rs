@@ -17,7 +17,7 @@ const BUDGET: &[(&str, u32)] = &[
     ("from_host", 4_700),
     ("to_host", 4_500),
     ("uplink_service", 30_600),
-    ("uplink_answer", 14_400),
+    ("uplink_answer", 21_000),
     ("pod_answer", 10_300),
     ("uplink_onward", 24_200),
     ("sock_connect4", 1_800),
