@@ -179,9 +179,15 @@ fn make_pair(netlink: &mut Netlink, pod: &mut Netlink, spec: &PodSpec<'_>) -> Re
     }
 }
 
-/// The pod's side: addresses, the way out, and the router's MAC. Everything is written again if it is there.
+/// The pod's side: addresses, the way out, and the router's MAC. Everything is written again if it is there. An address of an
+/// attempt that came to nothing goes: the pod would send from it, and it may be another pod's by now.
 fn furnish(pod: &mut Netlink, far: &Link, spec: &PodSpec<'_>) -> Result<(), Error> {
     pod.set_up(Target::Name("lo"))?;
+    for held in pod.addresses(Some(far.index))? {
+        if held.global && !spec.addresses.contains(&held.net.addr()) {
+            pod.delete_address(far.index, held.net)?;
+        }
+    }
     for address in spec.addresses {
         pod.add_address(far.index, IpNet::from(*address))?;
     }

@@ -191,7 +191,15 @@ fn a_pods_interface_lives_as_the_contract_says() {
         pod_nl.delete_address(link.pod_ifindex, "172.16.0.230/32".parse().unwrap()).unwrap();
         let wrong = pod::check::check(&mut nl, &spec).unwrap().join("; ");
         assert!(wrong.contains("172.16.0.230"), "{wrong}");
+        // Of an attempt that an agent did not live to end.
+        pod_nl.add_address(link.pod_ifindex, "172.16.0.231/32".parse().unwrap()).unwrap();
         pod::create(&mut nl, &spec).unwrap();
+        let held = pod_nl.addresses(Some(link.pod_ifindex)).unwrap();
+        let held = held.iter().filter(|a| a.global).map(|a| a.net.addr());
+        assert_eq!(
+            held.collect::<std::collections::BTreeSet<_>>(),
+            wanted.addresses.iter().copied().collect()
+        );
         assert_eq!(pod::check::check(&mut nl, &spec).unwrap(), [] as [String; 0]);
 
         let change = LinkChange { mtu: Some(1400), ..LinkChange::default() };
