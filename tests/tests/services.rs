@@ -473,32 +473,31 @@ fn what_is_removed_is_asked_no_more() {
 #[test]
 fn connections_that_are_over_are_soon_forgotten() {
     let lab = lab(&service("", ", type: NodePort"));
-    // The server closes first, then the client, with backends here and elsewhere.
-    for (_, address) in NODES {
+    let backends = ["web1", "web2"].map(|pod| lab.pod_ip(pod));
+    for (entry, address) in NODES {
+        // The server closes first, then the client, with backends here and elsewhere.
         let to = format!("{address}:{PORT}");
         ask(&lab, &to, 20);
         for _ in 0..10 {
             lab.outside("outside", &["curl", "-sS", "-m", "5", &to]).ok();
         }
-    }
-    let backends = ["web1", "web2"].map(|pod| lab.pod_ip(pod));
-    for (node, address) in NODES {
-        let told = |row: &&str| {
-            let words: Vec<&str> = row.split_whitespace().collect();
-            let of = |side: &str, port: &str| {
-                (side == address && port == PORT.to_string()) || backends.iter().any(|pod| pod == side)
+        for (node, own) in NODES {
+            let service = (own, PORT.to_string());
+            let told = |row: &&str| {
+                let words: Vec<&str> = row.split_whitespace().collect();
+                words.windows(2).any(|end| (end[0], end[1]) == (service.0, &service.1))
+                    || backends.iter().any(|pod| words.contains(&pod.as_str()))
             };
-            words.len() > 5 && (of(words[1], words[2]) || of(words[3], words[4]))
-        };
-        until(&format!("all is over on {node}"), Duration::from_secs(5), || {
-            let list = lab.agent(node, &["bpf", "ct", "list"]).ok();
-            let rows: Vec<&str> = list.lines().filter(told).collect();
-            let open: Vec<&&str> = rows.iter().filter(|row| !row.contains(" closed ")).collect();
-            if !open.is_empty() {
-                eprintln!("{} of {} on {node}: {}", open.len(), rows.len(), open[0]);
-            }
-            (open.is_empty() && rows.len() >= 30).then_some(())
-        });
+            until(&format!("all is over on {node}"), Duration::from_secs(5), || {
+                let list = lab.agent(node, &["bpf", "ct", "list"]).ok();
+                let rows: Vec<&str> = list.lines().filter(told).collect();
+                let over = rows.iter().all(|row| row.contains(" closed "));
+                if !over {
+                    eprintln!("{node}: {rows:#?}");
+                }
+                (over && (node != entry || !rows.is_empty())).then_some(())
+            });
+        }
     }
     lab.down().ok();
 }
