@@ -61,6 +61,19 @@ fn may_tell(scene: &mut Scene) -> bool {
     enough
 }
 
+/// Ends a program that deals with some packets and passes the others on as they are.
+#[inline(always)]
+pub fn end(scene: &mut Scene, outcome: Result<Option<i32>, DropReason>) -> i32 {
+    match outcome {
+        Ok(Some(ret)) => finish(scene, ret),
+        Ok(None) => pass(scene),
+        Err(reason) => {
+            let ret = scene.drop(reason);
+            finish(scene, ret)
+        }
+    }
+}
+
 // === impl Scene ===
 
 impl Scene {

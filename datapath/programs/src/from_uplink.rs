@@ -7,7 +7,7 @@
 use crate::{
     config::ready,
     deliver::to_local_pod,
-    emit::{NEXT, finish, pass},
+    emit::{NEXT, end, pass},
     scene::{Scene, endpoint},
     skb::Skb,
     track,
@@ -51,14 +51,7 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
             stay(scene)
         }
     };
-    match ret {
-        Ok(Some(ret)) => finish(scene, ret),
-        Ok(None) => pass(scene),
-        Err(reason) => {
-            let ret = scene.drop(reason);
-            finish(scene, ret)
-        }
-    }
+    end(scene, ret)
 }
 
 #[inline(always)]

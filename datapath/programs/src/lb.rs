@@ -62,9 +62,29 @@ pub fn choose<C: FnOnce() -> u32>(
     place(frontend, region, chance).and_then(|place| at(region, place))
 }
 
+/// The same where clients stay with their backend: that of the last connection, or another that is remembered for the next.
+#[inline(always)]
+pub fn choose_sticky<C: FnOnce() -> u32>(
+    frontend: &'static LbFrontendValue,
+    outside: bool,
+    key: &LbAffinityKey,
+    beat: u32,
+    chance: Chance<C>,
+) -> Option<&'static LbBackend> {
+    let known = stays(frontend, key, outside, beat);
+    if known != 0 {
+        return backend(known);
+    }
+    let region = if outside { &frontend.outside } else { &frontend.inside };
+    let place = place(frontend, region, chance)?;
+    let chosen = at(region, place)?;
+    stay(key, chosen.backend_id, place, beat);
+    Some(chosen)
+}
+
 /// The place of a backend in the region, for a new connection.
 #[inline(always)]
-pub fn place<C: FnOnce() -> u32>(
+fn place<C: FnOnce() -> u32>(
     frontend: &LbFrontendValue,
     region: &LbRegion,
     chance: Chance<C>,
@@ -81,13 +101,13 @@ pub fn place<C: FnOnce() -> u32>(
 
 /// The backend at a place of a region.
 #[inline(always)]
-pub fn at(region: &LbRegion, place: u32) -> Option<&'static LbBackend> {
+fn at(region: &LbRegion, place: u32) -> Option<&'static LbBackend> {
     backend(*maps::pleo_lb_table.get(region.at.wrapping_add(place))?)
 }
 
 /// The backend that a client stays with, if its last connection is not too long ago and the backend may still be chosen.
 #[inline(never)]
-pub fn stays(frontend: &'static LbFrontendValue, key: &LbAffinityKey, outside: bool, beat: u32) -> u32 {
+fn stays(frontend: &'static LbFrontendValue, key: &LbAffinityKey, outside: bool, beat: u32) -> u32 {
     let region = if outside { &frontend.outside } else { &frontend.inside };
     let Some(known) = maps::pleo_lb_aff.get_ptr_mut(key) else { return 0 };
     // SAFETY: memory of the map, live until the program ends; fields are plain numbers.
@@ -136,7 +156,7 @@ extern "C" fn look(place: u32, search: *mut Search) -> i64 {
 
 /// Notes whom a client is to stay with.
 #[inline(always)]
-pub fn stay(key: &LbAffinityKey, backend_id: u32, place: u32, beat: u32) {
+fn stay(key: &LbAffinityKey, backend_id: u32, place: u32, beat: u32) {
     let value = LbAffinityValue { backend_id, place, last: beat };
     // A full map forgets whoever was silent for longest.
     let _ = maps::pleo_lb_aff.insert(key, value, BPF_ANY);

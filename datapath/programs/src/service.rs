@@ -10,7 +10,7 @@
 
 use crate::{
     config::has,
-    lb::{Chance, at, backend, choose, frontend, may_ask, place, stay, stays},
+    lb::{Chance, backend, choose, choose_sticky, frontend, may_ask},
     maps,
     nat::{self, End},
     scene::{Scene, endpoint, forget},
@@ -151,14 +151,7 @@ fn pick(scene: &Scene, frontend: &'static LbFrontendValue) -> Option<&'static Lb
     }
     let beat = beats(scene.now);
     let key = LbAffinityKey { client: tuple.src, service_id: frontend.service_id };
-    let known = stays(frontend, &key, true, beat);
-    if known != 0 {
-        return backend(known);
-    }
-    let place = place(frontend, &frontend.outside, chance)?;
-    let chosen = at(&frontend.outside, place)?;
-    stay(&key, chosen.backend_id, place, beat);
-    Some(chosen)
+    choose_sticky(frontend, true, &key, beat, chance)
 }
 
 /// Makes the two entries of a new connection. `false`: the client has a connection to the same backend from the same port by

@@ -7,7 +7,7 @@
 use crate::{
     config::{has, ready},
     emit,
-    lb::{Chance, at, backend, choose, frontend, is_service, may_ask, place, stay, stays},
+    lb::{Chance, choose, choose_sticky, frontend, is_service, may_ask},
     maps,
 };
 use aya_ebpf::{
@@ -166,14 +166,7 @@ fn same_as_before<C: FnOnce() -> u32>(
     // SAFETY: no arguments.
     let beat = beats(unsafe { bpf_ktime_get_coarse_ns() });
     let key = LbAffinityKey::inside(call.netns(), frontend.service_id);
-    let known = stays(frontend, &key, false, beat);
-    if known != 0 {
-        return backend(known);
-    }
-    let place = place(frontend, &frontend.inside, chance)?;
-    let chosen = at(&frontend.inside, place)?;
-    stay(&key, chosen.backend_id, place, beat);
-    Some(chosen)
+    choose_sticky(frontend, false, &key, beat, chance)
 }
 
 /// From the backend to the Service.

@@ -4,7 +4,7 @@
 use crate::{
     config::has,
     deliver::{next_hop, to_local_pod, to_network, to_stack},
-    emit::{self, NEXT, finish, pass},
+    emit::{self, NEXT, end, finish},
     from_uplink::stay,
     nat,
     scene::{Scene, endpoint, forget, pod_identity},
@@ -23,14 +23,8 @@ use pleopod_datapath_logic::route::{Way, way};
 pub fn uplink_service(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     let Some(scene) = Scene::resume() else { return NEXT };
-    match judge(skb, scene) {
-        Ok(Some(ret)) => finish(scene, ret),
-        Ok(None) => pass(scene),
-        Err(reason) => {
-            let ret = scene.drop(reason);
-            finish(scene, ret)
-        }
-    }
+    let outcome = judge(skb, scene);
+    end(scene, outcome)
 }
 
 #[inline(always)]
@@ -125,14 +119,8 @@ fn to_node(skb: Skb, scene: &mut Scene) -> Result<Option<i32>, DropReason> {
 pub fn uplink_answer(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     let Some(scene) = Scene::resume() else { return NEXT };
-    match answer(skb, scene) {
-        Ok(Some(ret)) => finish(scene, ret),
-        Ok(None) => pass(scene),
-        Err(reason) => {
-            let ret = scene.drop(reason);
-            finish(scene, ret)
-        }
-    }
+    let outcome = answer(skb, scene);
+    end(scene, outcome)
 }
 
 #[inline(always)]
