@@ -105,6 +105,8 @@ struct Work {
     table: Vec<(u32, u32)>,
     sources: Vec<(LbSourceKey, u32)>,
     frontends: Vec<(LbFrontendKey, LbFrontendValue)>,
+    /// Rows that change, as they were and as they are to be.
+    changes: Vec<(LbFrontendKey, Option<LbFrontendValue>, LbFrontendValue)>,
     old_sources: Vec<LbSourceKey>,
     old_frontends: Vec<LbFrontendKey>,
     /// Frontends that are not, or not wholly, what they should be, and why.
@@ -266,6 +268,18 @@ impl Services {
         outcome.changed += self.table.write(&work.table);
         outcome.changed += self.sources.put(work.sources);
         outcome.changed += self.frontends.put(work.frontends);
+        for (key, before, after) in work.changes {
+            let held = self.frontends.get(&key) == Some(&after);
+            let (kept, lost) = if held { (Some(after), before) } else { (before, Some(after)) };
+            let kept: Vec<LbRegion> = kept.iter().flat_map(regions).collect();
+            for region in lost.iter().flat_map(regions).filter(|region| !kept.contains(region)) {
+                match held {
+                    true => work.resting.push(Resting::Region(region)),
+                    // No row ever named it.
+                    false => self.table.give(region),
+                }
+            }
+        }
         outcome.changed += self.frontends.delete(work.old_frontends);
         outcome.changed += self.sources.delete(work.old_sources);
         for (key, why) in work.failed {
@@ -330,8 +344,9 @@ impl Services {
         if before != Some(value) || !self.frontends.errors().is_empty() {
             work.frontends.push((abi_key, value));
         }
-        let past = before.iter().flat_map(regions).filter(|region| *region != inside && *region != outside);
-        work.resting.extend(past.map(Resting::Region));
+        if before != Some(value) {
+            work.changes.push((abi_key, before, value));
+        }
     }
 
     /// Notes what is given up with a frontend.

@@ -249,6 +249,25 @@ fn numbers_survive_a_restart() {
 }
 
 #[test]
+fn a_row_that_can_not_be_written_costs_no_places_and_keeps_those_it_has() {
+    let kernel = Kernel::default();
+    let mut services = kernel.target();
+    services.converge(&Wanted::from([(key(1), active(&[1, 2]))]));
+    let rows = [key(1), key(2)].map(|key| service::frontend_key(&key));
+    kernel.frontends.with(|s| s.fail.extend(rows));
+    let wanted = Wanted::from([(key(1), active(&[3])), (key(2), active(&[4, 5]))]);
+    for _ in 0..5 {
+        services.converge(&wanted);
+        std::thread::sleep(REST);
+    }
+    assert_eq!(services.table_use().0, 2, "those of the row that stands");
+    assert_eq!(services.frontends().get(&rows[0]).map(|row| services.table.read(row.inside).len()), Some(2));
+    kernel.frontends.with(|s| s.fail.clear());
+    services.converge(&wanted);
+    assert_eq!(kernel.choices(), wanted_choices(&wanted));
+}
+
+#[test]
 fn what_somebody_else_wrote_is_put_right() {
     let kernel = Kernel::default();
     let mut services = kernel.target();
